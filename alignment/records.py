@@ -1,0 +1,223 @@
+"""The rows that cross between `alignment` and `oversight`, one frozen dataclass a kind of row.
+
+Every record is written as one JSON object a line (see `rundir.py`). Importing this module never
+loads torch.
+
+Words: a *query* asks the learner something; a *sample* is a query with its responses and its
+critiques; a *flag* says why a sample goes to people; a *label* is what people (or, marked so, the
+fitted critic) decided.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self
+
+QueryKind = Literal["unsafe", "harmless", "competence"]
+CritiqueStatus = Literal["ok", "empty", "refused", "timeout", "unparseable"]
+FlagReason = Literal["unjudged", "violation", "uncertainty", "disagreement", "diversity", "audit"]
+Verdict = Literal["fine", "violates"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Base of all records: to and from plain JSON values. Unknown keys are an error."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(row) - known)
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        try:
+            return cls(**row)
+        except TypeError as error:
+            raise ValueError(f"{cls.__name__} row {row!r:.200}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Principle(Record):
+    key: str
+    kind: Literal["conformity", "competence"]
+    title: str
+    text: str
+    guidance: str = ""
+    fine: str = ""
+    category: str | None = None
+    safe_answers: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SeedPair(Record):
+    """An unsafe prompt and its harmless look-alike: same topic words and form, fine to answer."""
+
+    id: str
+    category: str
+    principle: str
+    style: str
+    level: int
+    unsafe: str
+    harmless: str
+
+
+@dataclass(frozen=True)
+class Exemplar(Record):
+    """A labelled answer that ships with the project. `use` keeps critic and judge apart."""
+
+    id: str
+    category: str
+    principle: str
+    prompt: str
+    response: str
+    verdict: Verdict
+    rationale: str
+    span: str
+    use: Literal["critic", "judge"]
+
+
+@dataclass(frozen=True)
+class Probe(Record):
+    """A held-out evaluation prompt; never trained on. `task` is set for competence probes."""
+
+    id: str
+    category: str
+    principle: str
+    style: str
+    kind: QueryKind
+    prompt: str
+    twin: str | None = None
+    level: int = 0
+    task: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Query(Record):
+    """One prompt put to the learner. `parent` is the id of the query it was made from, if any."""
+
+    id: str
+    text: str
+    kind: QueryKind
+    category: str
+    principle: str
+    style: str
+    level: int
+    operator: str
+    seed: str
+    parent: str | None = None
+    written_by: Literal["seed", "template", "model", "program"] = "seed"
+    task: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Response(Record):
+    """One sampled answer. `finish` is "length" where the token limit cut it."""
+
+    id: str
+    query: str
+    index: int
+    text: str
+    tokens: int
+    finish: Literal["stop", "length"]
+    model: str
+
+
+@dataclass(frozen=True)
+class Critique(Record):
+    """What the critic says of one response.
+
+    `violation` in [0, 1] is None unless `status` is "ok": a failed critique is never a low score.
+    `uncertainty` is the standard deviation over ensemble members, `disagreement` the share of
+    members on the minority side of 0.5. `span` is [start, end) in characters of the response.
+    """
+
+    response: str
+    query: str
+    status: CritiqueStatus
+    violation: float | None
+    uncertainty: float | None
+    disagreement: float | None
+    principle: str
+    scores: dict[str, float] = field(default_factory=dict)
+    members: dict[str, float] = field(default_factory=dict)
+    rationale: str = ""
+    span: list[int] | None = None
+    correct: bool | None = None
+
+
+@dataclass(frozen=True)
+class Flag(Record):
+    """Why a sample goes to people. `propensity` in (0, 1] is its chance of being chosen."""
+
+    query: str
+    reason: FlagReason
+    propensity: float
+    priority: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Sample(Record):
+    """A query with everything the propose phase found out; `flag` is None where nobody is asked.
+
+    `propensity` is kept for unflagged samples too, so that estimates over all samples are possible.
+    """
+
+    query: dict[str, Any]
+    responses: list[dict[str, Any]]
+    critiques: list[dict[str, Any]]
+    flag: dict[str, Any] | None
+    propensity: float
+
+
+@dataclass(frozen=True)
+class Label(Record):
+    """The approved result for one sample.
+
+    `violates` maps a response id to P(violates) in [0, 1]; a response missing there was not judged.
+    `preferred` is the id of the better response, or None. `weight` > 0 scales its part in training.
+    """
+
+    query: str
+    violates: dict[str, float]
+    principles: list[str] = field(default_factory=list)
+    preferred: str | None = None
+    rewrite: str | None = None
+    source: Literal["human", "critic", "simulated"] = "human"
+    weight: float = 1.0
+    reviews: int = 1
+    audit: bool = False
+
+
+@dataclass(frozen=True)
+class Pair(Record):
+    """A training example: `rejected` is None where only supervised training is possible."""
+
+    prompt: str
+    chosen: str
+    rejected: str | None
+    weight: float
+    kind: QueryKind
+    source: str
+    query: str | None = None
+    principle: str = ""
+
+
+@dataclass(frozen=True)
+class Metric(Record):
+    """One number with its uncertainty, or the reason why there is none (`value` None).
+
+    `group` is "" for the whole, else a category, a level, or a calibration bin.
+    """
+
+    name: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    seed: int
+    group: str = ""
+    reason: str = ""
+    model: str = "new"
