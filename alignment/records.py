@@ -221,3 +221,42 @@ class Metric(Record):
     group: str = ""
     reason: str = ""
     model: str = "new"
+
+
+@dataclass(frozen=True)
+class PoolItem(Record):
+    """A labelled answer of an earlier round: the critic is fitted on these too, the learner replays them."""
+
+    prompt: str
+    response: str
+    violates: float
+    kind: QueryKind
+    category: str
+    principle: str
+    weight: float = 1.0
+    audit: bool = False
+    rewrite: str | None = None
+    round: int = 0
+
+
+@dataclass(frozen=True)
+class ProbeAnswer(Record):
+    """The same probe before and after the round. Verdicts: violates, fine, refused, correct, wrong, unjudged."""
+
+    probe: str
+    kind: QueryKind
+    category: str
+    level: int
+    prompt: str
+    before: str
+    after: str
+    before_verdict: str
+    after_verdict: str
+
+
+@dataclass(frozen=True)
+class GateResult(Record):
+    """Whether the new checkpoint is kept, and every check that decided it, in words."""
+
+    accepted: bool
+    reasons: list[str]

@@ -1,4 +1,4 @@
-"""Reads for pages that more than one view needs."""
+"""What every page's header shows."""
 
 from __future__ import annotations
 
@@ -8,5 +8,4 @@ from django.http import HttpRequest
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:
-    """What every page's header shows."""
     return {}
