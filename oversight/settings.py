@@ -132,6 +132,8 @@ LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/sign-in/"
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
 
+MESSAGE_TAGS = {25: "good", 30: "warn", 40: "bad"}  # message levels to the classes of oversight.css
+
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = os.environ.get("TZ", "UTC")
 USE_TZ = True
