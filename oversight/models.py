@@ -230,6 +230,7 @@ class Sample(UuidModel):
                 fields=["round", "-priority", "id"], name="sample_queue", condition=Q(status="queued")
             ),
             models.Index(fields=["round", "status"], name="sample_round_status"),
+            models.Index(fields=["-created_at", "-id"], name="sample_recent"),  # serves a page of the list
         ]
 
 

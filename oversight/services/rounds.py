@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from oversight.events import publish
 from oversight.models import Experiment, Label, LogLine, Round, Sample, User
+from oversight.selectors.progress import STAGES
 from oversight.services import audit
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,6 @@ Phase = Round.Phase
 # Seconds that a round takes where no earlier round tells: (a query proposed, a whole learn phase). Ours,
 # measured on two CPU cores for tiny and laptop.
 TYPICAL_SECONDS = {"tiny": (0.1, 15.0), "laptop": (1.8, 270.0), "gpu": (0.6, 900.0)}
-PROPOSE_STAGES = ("attack", "respond", "critique", "select")
-LEARN_STAGES = ("aggregate", "fit_critic", "judge", "pairs", "train", "evaluate_old", "evaluate_new", "gate")
 
 
 class RoundRefused(Exception):
@@ -96,8 +95,8 @@ def estimate(experiment: Experiment, overrides: dict[str, Any]) -> Estimate:
     measured = False
     if before is not None and before.stage_seconds:
         answered = before.samples.count()
-        propose_seconds = sum(before.stage_seconds.get(stage, 0) for stage in PROPOSE_STAGES)
-        learn_seconds = sum(before.stage_seconds.get(stage, 0) for stage in LEARN_STAGES)
+        propose_seconds = sum(before.stage_seconds.get(stage, 0) for stage in STAGES["propose"])
+        learn_seconds = sum(before.stage_seconds.get(stage, 0) for stage in STAGES["learn"])
         if answered and propose_seconds and learn_seconds:
             per_query, learn, measured = propose_seconds / answered, learn_seconds, True
     return Estimate(
@@ -107,6 +106,11 @@ def estimate(experiment: Experiment, overrides: dict[str, Any]) -> Estimate:
         minutes=(samples * per_query + learn) / 60,
         measured=measured,
     )
+
+
+def default_config(experiment: Experiment) -> dict[str, Any]:
+    """The next round's configuration as the experiment has it, before anybody changes a value."""
+    return _config(_draft(experiment), {})
 
 
 def _draft(experiment: Experiment) -> Round:

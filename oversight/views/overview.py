@@ -1,0 +1,61 @@
+"""The overview: how far the experiment is, in numbers, and what comes next."""
+
+from __future__ import annotations
+
+import logging
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from redis.exceptions import RedisError
+
+from oversight import workers
+from oversight.forms import LaunchForm
+from oversight.models import Experiment, Role, Round
+from oversight.permissions import has_role, require_role
+from oversight.selectors.metrics import read_cards
+from oversight.selectors.rounds import find_experiment, list_rounds
+from oversight.services import rounds
+from oversight.views.rounds import launch_context
+
+log = logging.getLogger(__name__)
+
+
+@require_role(Role.REVIEWER)
+def overview(request: HttpRequest) -> HttpResponse:
+    experiment = find_experiment(request.GET.get("experiment", ""))
+    if experiment is None:
+        return render(request, "oversight/overview_empty.html")
+    context = {"experiment": experiment, **live_context(experiment)}
+    if request.headers.get("HX-Target") == "overview-live":
+        return render(request, "oversight/overview_live.html", context)
+    context["experiments"] = Experiment.objects.order_by("name").only("id", "name")
+    if has_role(request.user, Role.RESEARCHER):
+        form = LaunchForm(defaults=rounds.default_config(experiment))
+        context |= launch_context(experiment, form)
+    return render(request, "oversight/overview.html", context)
+
+
+def live_context(experiment: Experiment) -> dict[str, object]:
+    rows = list_rounds(experiment)
+    current = next((row for row in rows if row.round.status in Round.OPEN), None)
+    return {
+        "cards": read_cards(experiment),
+        "rows": rows,
+        "current": current,
+        "next_number": rows[0].round.number + 1 if rows else 1,
+        "machines": read_machines(),
+    }
+
+
+def read_machines() -> dict[str, object]:
+    """Workers by queue, or why nothing is known of them."""
+    try:
+        return {
+            "queues": [
+                {"name": name, "workers": workers.listening(name), "waiting": workers.waiting(name), "words": words}
+                for name, words in (("gpu", "runs the phases of rounds"), ("default", "watches over rounds"))
+            ]
+        }
+    except RedisError as error:
+        log.warning("workers unknown: %s", error)
+        return {"broken": "The broker does not answer, so nothing is known of the workers."}

@@ -1,0 +1,162 @@
+"""Rounds: the list, one round, and what people may do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from oversight.forms import LaunchForm
+from oversight.models import Experiment, Role, Round, User
+from oversight.permissions import require_role
+from oversight.selectors.progress import read_timeline
+from oversight.selectors.rounds import (
+    ProbeFilter,
+    count_probe_answers,
+    find_experiment,
+    list_probe_answers,
+    list_rounds,
+    read_round_row,
+)
+from oversight.services import rounds
+from oversight.services.rounds import RoundRefused
+
+LOG_LINES = 200
+PROBES_A_PAGE = 20
+
+
+@require_role(Role.REVIEWER)
+def list_page(request: HttpRequest) -> HttpResponse:
+    experiment = find_experiment(request.GET.get("experiment", ""))
+    rows = list_rounds(experiment, limit=200) if experiment else []
+    context = {"experiment": experiment, "rows": rows, "experiments": Experiment.objects.order_by("name")}
+    if request.headers.get("HX-Target") == "rounds-list":
+        return render(request, "oversight/rounds_list.html", context)
+    return render(request, "oversight/rounds.html", context)
+
+
+@require_role(Role.REVIEWER)
+def detail_page(request: HttpRequest, round_id: UUID) -> HttpResponse:
+    round = get_object_or_404(Round.objects.select_related("experiment", "launched_by"), pk=round_id)
+    target = request.headers.get("HX-Target")
+    if target == "round-probes":
+        return render(request, "oversight/round_probes.html", probes_context(request, round))
+    context = live_context(round)
+    if target == "round-live":
+        return render(request, "oversight/round_live.html", context)
+    context |= probes_context(request, round)
+    context["config"] = sorted(round.config.items())
+    return render(request, "oversight/round.html", context)
+
+
+def live_context(round: Round) -> dict[str, Any]:
+    log = list(round.log.order_by("-id")[:LOG_LINES])[::-1]
+    later = Round.objects.filter(experiment=round.experiment_id, number__gt=round.number).exists()
+    return {
+        "round": round,
+        "row": read_round_row(round),
+        "timeline": read_timeline(round),
+        "log": log,
+        "open": round.status in Round.OPEN,
+        "latest": not later,
+        "retryable": round.status in (Round.Status.FAILED, Round.Status.CANCELLED) and not later,
+    }
+
+
+def probes_context(request: HttpRequest, round: Round) -> dict[str, Any]:
+    kind = request.GET.get("kind", "")
+    wanted = ProbeFilter(
+        kind=kind if kind in ("unsafe", "harmless", "competence") else "", changed=request.GET.get("all") != "1"
+    )
+    pages = Paginator(list_probe_answers(round, wanted), PROBES_A_PAGE)
+    return {
+        "round": round,
+        "wanted": wanted,
+        "kinds": ("unsafe", "harmless", "competence"),
+        "probes": pages.get_page(request.GET.get("page")),
+        "probe_counts": count_probe_answers(round),
+    }
+
+
+def launch_context(experiment: Experiment, form: LaunchForm) -> dict[str, Any]:
+    """The launch form with what it will cost and what stands in the way."""
+    context: dict[str, Any] = {"experiment": experiment, "form": form, "problems": rounds.preflight(experiment)}
+    try:
+        context["estimate"] = rounds.estimate(experiment, form.overrides())
+    except ValueError as error:
+        context["problems"] = [*context["problems"], str(error)]
+    context["next_number"] = (experiment.rounds.order_by("-number").values_list("number", flat=True).first() or 0) + 1
+    return context
+
+
+@require_role(Role.RESEARCHER)
+@require_http_methods(["GET", "POST"])
+def launch(request: HttpRequest) -> HttpResponse:
+    """GET shows the form (to htmx only its cost, for the values typed so far); POST launches."""
+    data = request.POST if request.method == "POST" else request.GET
+    experiment = find_experiment(data.get("experiment", ""))
+    if experiment is None:
+        return redirect("overview")
+    bound = request.method == "POST" or request.headers.get("HX-Target") == "round-cost"
+    form = LaunchForm(data if bound else None, defaults=rounds.default_config(experiment))
+    if request.method == "POST" and form.is_valid():
+        try:
+            launched = rounds.launch_round(experiment=experiment, user=actor(request), overrides=form.overrides())
+        except RoundRefused as refusal:
+            form.add_error(None, "Not launched.")
+            return render(
+                request,
+                "oversight/round_launch.html",
+                {**launch_context(experiment, form), "problems": refusal.problems},
+                status=409,
+            )
+        except ValueError as error:
+            form.add_error(None, str(error))
+        else:
+            messages.success(request, f"Round {launched.number} is launched.")
+            return redirect("round", round_id=launched.pk)
+    context = launch_context(experiment, form)
+    if request.headers.get("HX-Target") == "round-cost":
+        return render(request, "oversight/round_cost.html", context)
+    return render(request, "oversight/round_launch.html", context, status=422 if form.errors else 200)
+
+
+def actor(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # require_role let nobody else in
+    return request.user
+
+
+def _act(request: HttpRequest, round_id: UUID, act: Callable[..., Round], words: str) -> HttpResponse:
+    """One button of a round: does it, says what came of it, and shows the round."""
+    round = get_object_or_404(Round, pk=round_id)
+    try:
+        round = act(round=round, user=actor(request))
+    except RoundRefused as refusal:
+        messages.error(request, str(refusal))
+    else:
+        messages.success(request, words.format(number=round.number))
+    return redirect("round", round_id=round_id)
+
+
+@require_role(Role.RESEARCHER)
+@require_POST
+def cancel(request: HttpRequest, round_id: UUID) -> HttpResponse:
+    return _act(request, round_id, rounds.cancel_round, "Round {number} is being cancelled.")
+
+
+@require_role(Role.RESEARCHER)
+@require_POST
+def retry(request: HttpRequest, round_id: UUID) -> HttpResponse:
+    return _act(request, round_id, rounds.retry_round, "Round {number} goes on where it stopped.")
+
+
+@require_role(Role.LEAD)
+@require_POST
+def close(request: HttpRequest, round_id: UUID) -> HttpResponse:
+    return _act(request, round_id, rounds.close_review, "The review of round {number} is closed; it learns next.")
