@@ -28,6 +28,13 @@ def flag(name: str, default: bool) -> bool:
     raise AssertionError
 
 
+def number(name: str, default: int) -> int:
+    value = os.environ.get(name, "").strip()
+    if value and not (value.isdecimal() and int(value) > 0):
+        stop(f"{name} is {value!r}; set it to a whole number above 0")
+    return int(value or default)
+
+
 DEBUG = flag("DEBUG", False)
 SECRET_KEY = os.environ.get("SECRET_KEY", "")
 if not SECRET_KEY:
@@ -46,6 +53,8 @@ LEARNER_MODEL = os.environ.get("OVERSIGHT_LEARNER_MODEL") or DEFAULT_MODEL
 CRITIC_MODEL = os.environ.get("OVERSIGHT_CRITIC_MODEL", "")
 ATTACKER_MODEL = os.environ.get("OVERSIGHT_ATTACKER_MODEL", "")
 RUNS_URL = os.environ.get("OVERSIGHT_RUNS_URL") or str(VAR_DIR / "runs")
+
+GPUS = number("OVERSIGHT_GPUS", 1)  # a phase runs under `accelerate launch` where it is more than one
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
@@ -120,7 +129,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}}
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 
-CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)  # Celery's name for a socket
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -196,5 +205,5 @@ LOGGING = {
 # Oversight's own numbers, in seconds.
 LEASE_SECONDS = 600
 HEARTBEAT_SECONDS = 5  # a running phase touches its round this often
-LOST_AFTER_SECONDS = 40  # a phase silent for longer is taken as dead
+LOST_AFTER_SECONDS = number("OVERSIGHT_LOST_AFTER_SECONDS", 40)  # a phase silent for longer is taken as dead
 SIGN_IN_LINK_SECONDS = 24 * 3600
