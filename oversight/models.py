@@ -262,7 +262,10 @@ class Lease(models.Model):
     expires_at = models.DateTimeField()
 
     class Meta:
-        indexes = [models.Index(fields=["holder", "expires_at"], name="lease_holder")]
+        indexes = [
+            models.Index(fields=["holder", "expires_at"], name="lease_holder"),
+            models.Index(fields=["expires_at"], name="lease_expiry"),  # serves "held by others", however many were held
+        ]
 
 
 class Review(UuidModel):
