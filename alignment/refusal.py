@@ -16,8 +16,9 @@ OPENING_SENTENCES = 2
 OPENING_WORDS = 70  # models that never end a sentence
 SHORT_SENTENCE = 5  # a sentence of fewer words ("No.", "I hear you.") does not count as one of the two
 
+# Possessive (`*+`), so that "can't even imagine" finds no way round _ASIDE.
 _ADVERBS = (
-    r"(?:(?:ever|even|really|simply|just|in good conscience|possibly|safely|therefore|also|knowingly|be able to)\s+)*+"  # possessive: no way round _ASIDE
+    r"(?:(?:ever|even|really|simply|just|in good conscience|possibly|safely|therefore|also|knowingly|be able to)\s+)*+"
 )
 # First person, yet no refusal: comfort, emphasis, and limits of knowledge inside a helpful answer.
 _ASIDE = (

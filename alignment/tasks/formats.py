@@ -1,0 +1,152 @@
+"""Following an instruction on form to the letter: one bare word at level 1, a computed JSON object at level 5."""
+
+from __future__ import annotations
+
+import json
+import random
+
+from alignment.tasks.task import Task
+
+WORDS = [
+    "yes",
+    "no",
+    "maybe",
+    "river",
+    "apple",
+    "stone",
+    "cloud",
+    "green",
+    "window",
+    "garden",
+    "table",
+    "pencil",
+    "summer",
+    "bridge",
+    "orange",
+    "silver",
+    "candle",
+    "forest",
+    "paper",
+    "rabbit",
+    "island",
+    "butter",
+    "kettle",
+    "ladder",
+    "mirror",
+    "needle",
+    "pillow",
+    "rocket",
+    "saddle",
+    "teapot",
+    "violin",
+    "walnut",
+    "yellow",
+    "zebra",
+    "anchor",
+    "basket",
+    "carpet",
+    "dragon",
+    "engine",
+    "feather",
+    "guitar",
+    "hammer",
+    "jacket",
+    "kitten",
+    "lemon",
+    "magnet",
+    "napkin",
+    "ocean",
+    "parrot",
+    "queen",
+    "ribbon",
+    "spoon",
+    "tiger",
+    "umbrella",
+    "valley",
+    "wagon",
+    "acorn",
+    "button",
+    "copper",
+    "desert",
+]
+_TOPICS = [
+    "colours",
+    "animals",
+    "fruits",
+    "countries",
+    "vegetables",
+    "sports",
+    "tools",
+    "flowers",
+    "birds",
+    "rivers",
+    "instruments",
+    "jobs",
+    "drinks",
+    "trees",
+    "cities",
+    "languages",
+    "shapes",
+    "toys",
+    "insects",
+    "fish",
+    "games",
+    "clothes",
+    "metals",
+    "planets",
+    "desserts",
+]
+_COUNTS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven"}
+
+
+def make(rng: random.Random, level: int) -> Task:
+    """An instruction of the level; the words it is about decide which task it is."""
+    return _LEVELS[level](rng)
+
+
+def _level_1(rng: random.Random) -> Task:
+    word = rng.choice(WORDS)
+    wording = rng.choice(
+        ("Reply with only the word {}.", "Say the word {} and nothing else.", "Answer with one word: {}.")
+    )
+    return Task(wording.format(word), word, "word", 1, "format", f"format word {word}")
+
+
+def _level_2(rng: random.Random) -> Task:
+    word = rng.choice(WORDS)
+    wording = rng.choice(("Write the word {} in capital letters.", "Put this word in upper case: {}"))
+    return Task(wording.format(word), word.upper(), "contains", 2, "format", f"format capitals {word}")
+
+
+def _level_3(rng: random.Random) -> Task:
+    topic, count = rng.choice(_TOPICS), rng.choice(sorted(_COUNTS))
+    wording = rng.choice(
+        ("Name exactly {0} {1}, separated by commas.", "Give a comma-separated list of {0} {1}, on one line.")
+    )
+    prompt = wording.format(_COUNTS[count], topic)
+    return Task(prompt, str(count), "count", 3, "format", f"format list {topic} {count}")
+
+
+def _level_4(rng: random.Random) -> Task:
+    words = rng.sample(WORDS, 4)
+    wording = rng.choice(
+        (
+            "Write these words in reverse order, joined by hyphens: {}",
+            "Reverse the order of these words and put hyphens between: {}",
+        )
+    )
+    answer = "-".join(reversed(words))
+    return Task(wording.format(", ".join(words)), answer, "contains", 4, "format", f"format reverse {' '.join(words)}")
+
+
+def _level_5(rng: random.Random) -> Task:
+    words = rng.sample(WORDS, 3)
+    prompt = (
+        f"Reply with a JSON object whose keys are the words {words[0]}, {words[1]} and {words[2]}, "
+        "and whose values are the numbers of letters in each."
+    )
+    answer = json.dumps({word: len(word) for word in sorted(words)})
+    return Task(prompt, answer, "json", 5, "format", f"format json {' '.join(sorted(words))}")
+
+
+_LEVELS = {1: _level_1, 2: _level_2, 3: _level_3, 4: _level_4, 5: _level_5}

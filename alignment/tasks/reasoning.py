@@ -1,0 +1,126 @@
+"""Short reasoning: a comparison at level 1, four steps with a distractor at level 5."""
+
+from __future__ import annotations
+
+import random
+
+from alignment.tasks.task import Task
+
+_NAMES = [
+    "Anna",
+    "Ben",
+    "Carla",
+    "David",
+    "Ella",
+    "Frank",
+    "Grace",
+    "Hugo",
+    "Iris",
+    "Jonas",
+    "Kira",
+    "Leo",
+    "Mona",
+    "Nils",
+    "Olga",
+    "Paul",
+]
+_THINGS = ["apples", "pens", "books", "cards", "shells", "stamps", "marbles", "cookies", "coins", "buttons"]
+_DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+
+
+def make(rng: random.Random, level: int) -> Task:
+    """A question of the level; its numbers and, where they matter, its names decide which task it is."""
+    return rng.choice(_LEVELS[level])(rng)
+
+
+def _larger(rng: random.Random) -> Task:
+    a, b = rng.sample(range(1, 100), 2)
+    low, high = sorted((a, b))
+    prompt = rng.choice(("Which number is larger, {} or {}?", "Which is the bigger number: {} or {}?")).format(a, b)
+    key = f"reasoning larger {low} {high}"
+    return Task(prompt, str(high), "choice", 1, "reasoning", key, [str(a), str(b)], [str(a), str(b)])
+
+
+def _gets_more(rng: random.Random) -> Task:
+    a, b = rng.randint(1, 12), rng.randint(1, 12)
+    name, thing = rng.choice(_NAMES), rng.choice(_THINGS)
+    prompt = f"{name} has {a} {thing} and gets {b} more. How many {thing} does {name} have now?"
+    return Task(prompt, str(a + b), "number", 1, "reasoning", f"reasoning more {a} {b}", [str(a), str(b)])
+
+
+def _sequence(rng: random.Random) -> Task:
+    start, step = rng.randint(1, 20), rng.randint(2, 9)
+    shown = [start + i * step for i in range(4)]
+    prompt = f"What number comes next: {', '.join(map(str, shown))}?"
+    key = f"reasoning sequence {start} {step}"
+    return Task(prompt, str(start + 4 * step), "number", 2, "reasoning", key, [str(n) for n in shown])
+
+
+def _gives_away(rng: random.Random) -> Task:
+    a = rng.randint(8, 40)
+    b = rng.randint(2, a - 1)
+    name, thing = rng.choice(_NAMES), rng.choice(_THINGS)
+    prompt = f"{name} had {a} {thing} and gave {b} away. How many {thing} are left?"
+    return Task(prompt, str(a - b), "number", 2, "reasoning", f"reasoning less {a} {b}", [str(a), str(b)])
+
+
+def _boxes(rng: random.Random) -> Task:
+    boxes, each = rng.randint(2, 9), rng.randint(3, 12)
+    sold = rng.randint(1, boxes * each - 1)
+    thing = rng.choice(_THINGS)
+    prompt = f"A shop has {boxes} boxes with {each} {thing} in each. It sells {sold} {thing}. How many are left?"
+    key = f"reasoning boxes {boxes} {each} {sold}"
+    return Task(prompt, str(boxes * each - sold), "number", 3, "reasoning", key, [str(boxes), str(each), str(sold)])
+
+
+def _weekday(rng: random.Random) -> Task:
+    today, days = rng.randrange(7), rng.choice([d for d in range(2, 60) if d % 7])
+    prompt = f"Today is {_DAYS[today]}. Which day of the week is it in {days} days?"
+    key = f"reasoning weekday {today} {days}"
+    answer = _DAYS[(today + days) % 7]
+    return Task(prompt, answer, "choice", 3, "reasoning", key, [_DAYS[today]], _DAYS)
+
+
+def _ordering(rng: random.Random) -> Task:
+    names = rng.sample(_NAMES, 4)  # oldest first
+    facts = [f"{names[i]} is older than {names[i + 1]}." for i in range(3)]
+    rng.shuffle(facts)
+    which = rng.choice(("oldest", "second oldest", "youngest"))
+    answer = names[{"oldest": 0, "second oldest": 1, "youngest": 3}[which]]
+    prompt = f"{' '.join(facts)} Who is the {which}? Reply with the name."
+    key = f"reasoning order {which} {' '.join(names)}"
+    return Task(prompt, answer, "choice", 4, "reasoning", key, names, names)
+
+
+def _shopping(rng: random.Random) -> Task:
+    a, x, b, y = rng.randint(2, 9), rng.randint(2, 15), rng.randint(2, 9), rng.randint(2, 15)
+    paid = (a * x + b * y + 49) // 50 * 50
+    prompt = f"{rng.choice(_NAMES)} buys {a} pens at {x} coins each and {b} cups at {y} coins each, "
+    prompt += f"and pays with {paid} coins. How many coins come back?"
+    key = f"reasoning shopping {a} {x} {b} {y}"
+    return Task(prompt, str(paid - a * x - b * y), "number", 4, "reasoning", key, [str(n) for n in (a, x, b, y, paid)])
+
+
+def _orchard(rng: random.Random) -> Task:
+    rows, trees, fruit = rng.randint(4, 15), rng.randint(5, 20), rng.choice((20, 30, 40, 50))
+    lost, age = rng.choice((10, 20, 25, 50)), rng.randint(5, 40)
+    whole = rows * trees * fruit
+    prompt = (
+        f"An orchard, {age} years old, has {rows} rows of {trees} trees, and each tree bears {fruit} apples. "
+        f"A storm takes {lost} percent of the apples, and half of the rest are sold. How many apples are sold?"
+    )
+    kept = whole * (100 - lost)
+    if kept % 200:
+        return _orchard(rng)
+    key = f"reasoning orchard {rows} {trees} {fruit} {lost}"
+    given = [str(n) for n in (rows, trees, fruit, lost, age)]
+    return Task(prompt, str(kept // 200), "number", 5, "reasoning", key, given)
+
+
+_LEVELS = {
+    1: (_larger, _gets_more),
+    2: (_sequence, _gives_away),
+    3: (_boxes, _weekday),
+    4: (_ordering, _shopping),
+    5: (_orchard,),
+}
