@@ -299,6 +299,12 @@ class Review(UuidModel):
     class Meta:
         indexes = [models.Index(fields=["reviewer", "-created_at"], name="review_recent")]
 
+    def says_violates(self, index: int) -> bool | None:
+        """What this judgement says of one answer; None where it says nothing, as a preference does."""
+        if str(index) in self.violations or self.action == self.Action.BOTH_BAD:
+            return True
+        return False if self.action in (self.Action.APPROVE, self.Action.VIOLATES) else None
+
 
 class Label(UuidModel):
     """The approved result of a sample's reviews, with its evidence."""

@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.urls import path
 
-from oversight.views import overview, rounds, samples
+from oversight.views import accounts, overview, page, review, rounds, samples
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
@@ -13,5 +13,15 @@ urlpatterns = [
     path("rounds/<uuid:round_id>/close/", rounds.close, name="round-close"),
     path("samples/", samples.list_page, name="samples"),
     path("samples/<uuid:sample_id>/", samples.detail_page, name="sample"),
+    path("header/", page.header, name="header"),
+    path("review/", review.review, name="review"),
+    path("review/submit/", review.submit, name="review-submit"),
+    path("review/undo/", review.undo, name="review-undo"),
+    path("review/heartbeat/", review.heartbeat, name="review-heartbeat"),
+    path("review/release/", review.release, name="review-release"),
+    path("review/revise/<uuid:review_id>/", review.revise, name="review-revise"),
+    path("sign-in/", accounts.sign_in, name="sign-in"),
+    path("sign-in/<str:token>/", accounts.sign_in_link, name="sign-in-link"),
+    path("sign-out/", accounts.sign_out, name="sign-out"),
     path("admin/", admin.site.urls),
 ]

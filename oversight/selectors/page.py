@@ -10,36 +10,36 @@ from django.utils.functional import SimpleLazyObject
 
 from oversight.models import Role, Round, Sample, User
 from oversight.permissions import has_role
+from oversight.selectors.progress import Progress, read_progress
+
+MOST = 999  # counting stops there: nobody needs the exact length of a longer queue in the header
 
 
 @dataclass(frozen=True)
 class Header:
-    queued: int  # samples that wait for people in rounds that serve them
+    queued: int  # samples that wait for people in rounds that serve them, up to MOST + 1
     role: str
     admin: bool
     round: Round | None  # the newest round under way
-    stage: str
-    moving: bool
+    progress: Progress | None
 
     @property
-    def round_url(self) -> str:
-        return f"/rounds/{self.round.id}/" if self.round else "/rounds/"
+    def count(self) -> str:
+        return "" if not self.queued else f"{MOST}+" if self.queued > MOST else str(self.queued)
 
 
 def read_header(user: User) -> Header:
-    running = Round.objects.filter(status__in=Round.OPEN).only(
-        "number", "status", "stage", "stage_done", "stage_total"
-    ).first()  # fmt: skip
+    """Two queries."""
+    running = Round.objects.filter(status__in=Round.OPEN).first()
+    waiting = Sample.objects.filter(
+        round__status__in=(Round.Status.PROPOSING, Round.Status.REVIEWING), status=Sample.Status.QUEUED
+    )
     return Header(
-        queued=Sample.objects.filter(
-            round__status__in=(Round.Status.PROPOSING, Round.Status.REVIEWING), status=Sample.Status.QUEUED
-        ).count(),
+        queued=waiting.order_by()[: MOST + 1].count(),
         role=Role(user.role).label,
         admin=has_role(user, Role.RESEARCHER),
         round=running,
-        stage=(running.stage if running and running.status != Round.Status.REVIEWING else "")
-        or (running.status if running else ""),
-        moving=bool(running and running.status in Round.RUNNING),
+        progress=read_progress(running) if running else None,
     )
 
 

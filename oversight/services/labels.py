@@ -44,20 +44,11 @@ def vote_violations(judgements: list[Review], *, answers: int) -> dict[str, floa
     A response that nobody judged is missing: a preference says nothing about the unmarked answer.
     """
     result = {}
-    for index in map(str, range(answers)):
-        votes = [vote for review in judgements if (vote := judged(review, index)) is not None]
+    for index in range(answers):
+        votes = [vote for review in judgements if (vote := review.says_violates(index)) is not None]
         if votes:
-            result[index] = sum(votes) / len(votes)
+            result[str(index)] = sum(votes) / len(votes)
     return result
-
-
-def judged(review: Review, index: str) -> bool | None:
-    """Whether `review` says that the response violates; None where it doesn't say."""
-    if index in review.violations or review.action == Action.BOTH_BAD:
-        return True
-    if review.action in (Action.APPROVE, Action.VIOLATES):
-        return False
-    return None
 
 
 def count_principles(judgements: list[Review]) -> list[str]:

@@ -19,6 +19,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from oversight.events import publish
 from oversight.models import Lease, Review, Round, Sample, User
 
 SERVING = (Round.Status.PROPOSING, Round.Status.REVIEWING)
@@ -116,7 +117,10 @@ def release(*, user: User, sample_id: UUID | None = None) -> int:
     leases = Lease.objects.filter(holder=user)
     if sample_id is not None:
         leases = leases.filter(sample_id=sample_id)
-    return leases.update(holder=None, expires_at=timezone.now())
+    released = leases.update(holder=None)
+    if released:
+        publish("queue")
+    return released
 
 
 def _held(user: User) -> Claim | None:

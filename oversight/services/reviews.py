@@ -179,6 +179,8 @@ def check_judgement(sample: Sample, judgement: Judgement) -> dict[str, list[str]
     answers = len(sample.responses)
     indices = [str(index) for index in range(answers)]
     marks = {index: sorted(set(keys)) for index, keys in judgement.violations.items()}
+    if judgement.action == Action.VIOLATES and answers == 1:
+        marks = marks or {"0": []}  # one answer: saying so is the mark
     _check_shape(judgement, marks, indices)
     if judgement.action == Action.SKIP:
         return {}
