@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.urls import path
 
-from oversight.views import accounts, overview, page, review, rounds, samples
+from oversight.views import accounts, gaps, overview, page, review, rounds, samples
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
@@ -11,6 +11,10 @@ urlpatterns = [
     path("rounds/<uuid:round_id>/cancel/", rounds.cancel, name="round-cancel"),
     path("rounds/<uuid:round_id>/retry/", rounds.retry, name="round-retry"),
     path("rounds/<uuid:round_id>/close/", rounds.close, name="round-close"),
+    path("gaps/", gaps.gaps, name="gaps"),
+    path("gaps/vega.js", gaps.vega_script, name="gaps-vega"),
+    path("gaps/<slug:key>.svg", gaps.chart_svg, name="gap-chart"),
+    path("gaps/<slug:key>.json", gaps.chart_spec, name="gap-spec"),
     path("samples/", samples.list_page, name="samples"),
     path("samples/<uuid:sample_id>/", samples.detail_page, name="sample"),
     path("header/", page.header, name="header"),

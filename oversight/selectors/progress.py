@@ -67,12 +67,11 @@ def read_progress(round: Round, *, now: datetime | None = None) -> Progress | No
     spent: dict[str, float] = round.stage_seconds or {}
     in_stage = (now - round.stage_started_at).total_seconds() if round.stage_started_at else 0.0
     # Stages that repeat a chunk share one count of queries, so their time is one sum.
-    seconds = in_stage + (sum(spent.get(name, 0) for name in CHUNKED) if round.stage in CHUNKED else 0.0)
+    seconds = sum(spent.get(name, 0) for name in CHUNKED) if round.stage in CHUNKED else in_stage
     rate = round.stage_done / seconds if round.stage_done and seconds > 0.5 else None
     fraction = min(round.stage_done / round.stage_total, 1.0) if round.stage_total else 0.0
     share = _share(round, fraction)
-    started = (round.learning_at if round.phase == Round.Phase.LEARN else round.started_at) or now
-    passed = (now - started).total_seconds()
+    passed = sum(spent.get(name, 0) for name in stages)
     left = None
     if round.stage in CHUNKED and rate:
         left = (round.stage_total - round.stage_done) / rate
@@ -124,12 +123,12 @@ def read_timeline(round: Round, *, now: datetime | None = None) -> list[tuple[st
             state = "done" if past or index < at else "waiting"
             if here and name in CHUNKED and at >= 0 and names[at] in CHUNKED and name in spent:
                 state = "part"  # this chunk is through, the next one comes
-            seconds = None if state == "waiting" else spent.get(name)
+            # Both phases load models; the sum of both times stands at the first.
+            seconds = None if state == "waiting" or (phase, name) == ("learn", "load") else spent.get(name)
             if index == at:
-                running = round.status in Round.RUNNING
-                state, seconds = ("now" if running else "failed"), spent.get(name, 0.0)
-                if running and round.stage_started_at is not None:
-                    seconds += (now - round.stage_started_at).total_seconds()
+                state = "now" if round.status in Round.RUNNING else "failed"
+                if state == "now" and round.stage_started_at is not None and name not in CHUNKED:
+                    seconds = (now - round.stage_started_at).total_seconds()
             rows.append(StageRow(name, stages[name], state, seconds))
         timeline.append((phase, rows))
     return timeline

@@ -89,7 +89,9 @@ def list_samples(
 ) -> SamplePage:
     """One page, newest first. Keyset pages: a late page costs what the first does, and none skips a row."""
     samples = (
-        filter_samples(experiment, wanted, blind=blind).select_related("query", "round", "label").order_by("-created_at", "-id")
+        filter_samples(experiment, wanted, blind=blind)
+        .select_related("query", "round", "label")
+        .order_by("-created_at", "-id")
     )
     cursor = _read_cursor(after)
     if cursor is not None:
@@ -165,6 +167,11 @@ class History:
     label: Label | None
     blind: bool  # the critic's verdict and others' judgements are kept back
     principles: dict[str, str]  # key -> title
+
+    @property
+    def principle_title(self) -> str:
+        key = self.sample.query.principle
+        return self.principles.get(key, key)
 
 
 def judges_blind(sample: Sample, user: User, *, round_status: str) -> bool:

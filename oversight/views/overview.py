@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -25,7 +26,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     experiment = find_experiment(request.GET.get("experiment", ""))
     if experiment is None:
         return render(request, "oversight/overview_empty.html")
-    context = {"experiment": experiment, **live_context(experiment)}
+    context = {"experiment": experiment, "learner_name": Path(experiment.learner).name, **live_context(experiment)}
     if request.headers.get("HX-Target") == "overview-live":
         return render(request, "oversight/overview_live.html", context)
     context["experiments"] = Experiment.objects.order_by("name").only("id", "name")

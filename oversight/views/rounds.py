@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from oversight.forms import LaunchForm
 from oversight.models import Experiment, Role, Round, User
-from oversight.permissions import require_role
+from oversight.permissions import has_role, require_role
 from oversight.selectors.progress import read_timeline
 from oversight.selectors.rounds import (
     ProbeFilter,
@@ -47,7 +47,9 @@ def detail_page(request: HttpRequest, round_id: UUID) -> HttpResponse:
     target = request.headers.get("HX-Target")
     if target == "round-probes":
         return render(request, "oversight/round_probes.html", probes_context(request, round))
-    context = live_context(round)
+    context = live_context(round) | {
+        "may": {"close": has_role(request.user, Role.LEAD), "launch": has_role(request.user, Role.RESEARCHER)}
+    }
     if target == "round-live":
         return render(request, "oversight/round_live.html", context)
     context |= probes_context(request, round)
