@@ -35,8 +35,19 @@ def number(name: str, default: int) -> int:
     return int(value or default)
 
 
+def kept(name: str) -> str:
+    """What `make run` keeps in a file of VAR_DIR that only its owner may read; "" where there is none."""
+    try:
+        return (VAR_DIR / name).read_text().strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        stop(f"{VAR_DIR / name} cannot be read: {error.strerror}; run as the user who started Oversight")
+        raise AssertionError from error
+
+
 DEBUG = flag("DEBUG", False)
-SECRET_KEY = os.environ.get("SECRET_KEY", "")
+SECRET_KEY = os.environ.get("SECRET_KEY") or kept("secret.key")
 if not SECRET_KEY:
     if not DEBUG:
         stop("SECRET_KEY is not set; export a long random value (`make run` keeps one in var/secret.key)")
@@ -56,7 +67,7 @@ RUNS_URL = os.environ.get("OVERSIGHT_RUNS_URL") or str(VAR_DIR / "runs")
 
 GPUS = number("OVERSIGHT_GPUS", 1)  # a phase runs under `accelerate launch` where it is more than one
 
-REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+REDIS_URL = os.environ.get("REDIS_URL") or kept("redis.url") or "redis://127.0.0.1:6379/0"
 if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
     stop(f"REDIS_URL is {REDIS_URL!r}; it must start with redis://, rediss:// or unix://")
 

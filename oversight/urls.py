@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.urls import path
 
-from oversight.views import accounts, gaps, overview, page, review, rounds, samples
+from oversight.views import accounts, gaps, health, overview, page, review, rounds, samples
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
@@ -27,5 +27,7 @@ urlpatterns = [
     path("sign-in/", accounts.sign_in, name="sign-in"),
     path("sign-in/<str:token>/", accounts.sign_in_link, name="sign-in-link"),
     path("sign-out/", accounts.sign_out, name="sign-out"),
+    path("health/live", health.live, name="health-live"),
+    path("health/ready", health.ready, name="health-ready"),
     path("admin/", admin.site.urls),
 ]

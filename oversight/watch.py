@@ -19,7 +19,7 @@ from oversight.services import rounds
 
 log = logging.getLogger(__name__)
 Status = Round.Status
-LOST_MESSAGE_SECONDS = 15  # a queued round is looked at after this long
+LOST_MESSAGE_SECONDS = 15.0  # a queued round is looked at after this long
 
 
 def watch_rounds() -> None:
@@ -44,12 +44,12 @@ def fail_silent_rounds() -> list[Round]:
     return silent
 
 
-def send_lost_messages() -> list[Round]:
+def send_lost_messages(*, after: float = LOST_MESSAGE_SECONDS) -> list[Round]:
     """Sends the message of a queued round again where none waits and a free worker should have taken it.
 
     Sending one too many is harmless: `start_phase` lets only the first one in.
     """
-    limit = timezone.now() - timedelta(seconds=LOST_MESSAGE_SECONDS)
+    limit = timezone.now() - timedelta(seconds=after)
     queued = list(Round.objects.filter(status=Status.QUEUED, queued_at__lt=limit))
     if not queued:
         return []

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from oversight import workers
 from oversight.models import Experiment, Role, Round, User
-from oversight.services import accounts, audit, rounds, seeds
+from oversight.services import accounts, audit, people, rounds, seeds
 from oversight.watch import send_lost_messages
 
 ADMIN = "admin"
@@ -19,10 +19,7 @@ DEMO = "Laptop demo"
 def make_demo() -> Experiment | None:
     """The administrator where there is no operator, and the demo experiment where there is none at all."""
     if not User.objects.filter(role=Role.OPERATOR, is_active=True).exists():
-        admin = User(username=ADMIN, role=Role.OPERATOR, is_staff=True, is_superuser=True)
-        admin.set_unusable_password()
-        admin.save()
-        audit.record("system", "account.create", f"user:{ADMIN}", role=Role.OPERATOR)
+        people.invite_user(username=ADMIN, role=Role.OPERATOR, actor="system")
     if Experiment.objects.exists():
         return None
     experiment = Experiment.objects.create(
@@ -69,14 +66,13 @@ def take_up(interrupted: list[Round]) -> list[str]:
 
     Needs a listening worker.
     """
-    said = []
+    said = [f"{round} was queued; its message was sent again" for round in send_lost_messages(after=0)]
     for round in interrupted:
         try:
             rounds.retry_round(round=round, user=None)
             said.append(f"{round} was interrupted; it goes on with its {round.phase} phase")
         except rounds.RoundRefused as error:
             said.append(f"{round} was interrupted and could not be taken up: {error}")
-    said += [f"{round} was queued; its message was sent again" for round in send_lost_messages(after=0)]
     demo = Experiment.objects.filter(name=DEMO, rounds=None).first()
     if demo is not None:
         try:
