@@ -1,4 +1,4 @@
-"""Sums: single digits at level 1, two steps of long multiplication at level 5."""
+"""Sums: small additions at level 1, two steps of long multiplication at level 5."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 
 from alignment.tasks.task import Task
 
-_WORDINGS = ("What is {0}?", "Work out {0}.", "How much is {0}?", "Please calculate {0}.", "{0} = ?")
+_WORDINGS = ("What is {0}?", "How much is {0}?", "What does {0} equal?")
 
 
 def make(rng: random.Random, level: int) -> Task:
@@ -35,35 +35,35 @@ def _times(rng: random.Random, a: int, b: int) -> _Sum:
 
 
 def _level_1(rng: random.Random) -> _Sum:
-    return _add(rng, 1, 15) if rng.random() < 0.6 else _subtract(rng, 1, 15)
+    return _add(rng, 1, 12)
 
 
 def _level_2(rng: random.Random) -> _Sum:
     kind = rng.randrange(3)
     if kind == 0:
-        return _add(rng, 11, 60)
-    return _subtract(rng, 11, 60) if kind == 1 else _times(rng, rng.randint(2, 9), rng.randint(2, 9))
+        return _times(rng, rng.randint(2, 9), rng.randint(2, 9))
+    return _subtract(rng, 1, 20) if kind == 1 else _times(rng, 10, rng.randint(2, 40))
 
 
 def _level_3(rng: random.Random) -> _Sum:
+    return _add(rng, 13, 80) if rng.random() < 0.5 else _subtract(rng, 11, 80)
+
+
+def _level_4(rng: random.Random) -> _Sum:
     kind = rng.randrange(3)
     if kind == 0:
         return _add(rng, 120, 900)
     return _subtract(rng, 120, 900) if kind == 1 else _times(rng, rng.randint(3, 9), rng.randint(12, 99))
 
 
-def _level_4(rng: random.Random) -> _Sum:
-    a, b, c = rng.randint(12, 60), rng.randint(12, 60), rng.randint(3, 9)
-    if rng.random() < 0.5:
-        return _times(rng, a, b)
-    first, second = sorted((a, b))
-    return "(+)x", [first, second, c], f"({first} + {second}) x {c}", (a + b) * c
-
-
 def _level_5(rng: random.Random) -> _Sum:
-    if rng.random() < 0.5:
-        return _times(rng, rng.randint(101, 990), rng.randint(12, 99))
     a, b, c, d = (rng.randint(12, 99) for _ in range(4))
+    kind = rng.randrange(3)
+    if kind == 0:
+        return _times(rng, a, b)
+    if kind == 1:
+        first, second = sorted((a, b))
+        return "(+)x", [first, second, c % 9 + 2], f"({first} + {second}) x {c % 9 + 2}", (a + b) * (c % 9 + 2)
     return "xx-", [a, b, c, d], f"{a} x {b} - {c} x {d}", a * b - c * d
 
 

@@ -22,8 +22,11 @@ def check(task: dict[str, Any], text: str) -> bool:
     """Whether `text` answers the task (a `Task` as JSON). Empty text is wrong.
 
     number: the last number stated as the answer, else the last after "=", else the last that the prompt does
-    not itself name, else the last. choice: the same order for words. word: nothing but the word. contains:
-    the answer as it is written. count: the asked number of comma-separated entries. json: an equal object.
+    not itself name, else the last; a number that the end of the text may have cut is passed over where
+    there is another. choice: the same order for words. mentions: the word anywhere, in any case, as long as
+    there is more than the word. word: nothing but the word. contains: the answer as it is written. numbered:
+    the asked number of numbered lines. count: the asked number of comma-separated entries. json: an equal
+    object.
     """
     row = Task.from_json(task)
     plain = text.strip()
@@ -33,6 +36,11 @@ def check(task: dict[str, Any], text: str) -> bool:
         return _same_number(_last_number(plain, row.given), row.answer)
     if row.checker == "choice":
         return _choice(plain, row) == row.answer.lower()
+    if row.checker == "mentions":
+        return re.search(rf"\b{row.answer}\b", plain, re.I) is not None and len(plain.split()) >= 3
+    if row.checker == "numbered":
+        lines = re.findall(r"^\s*\d+[.)]\s+(.+)$", plain, re.M)
+        return len(lines) == int(row.answer) == len({line.strip().lower() for line in lines})
     if row.checker == "word":
         return _bare(plain) == row.answer.lower()
     if row.checker == "contains":
@@ -45,13 +53,22 @@ def check(task: dict[str, Any], text: str) -> bool:
 def _last_number(text: str, given: list[str]) -> str | None:
     text = re.sub(r"(?<=\d)[\u2212\u2013](?=\d)", "-", text.replace("*" * 2, "").replace("\\", ""))
     for rule in (_STATED, _EQUALS):
-        found = [n for n in rule.findall(text) if n]
+        found = list(rule.finditer(text))
         if found:
-            return str(found[-1])
-    # "12-5" is a subtraction, not the number -5
-    numbers = re.findall(rf"(?<![\w.])(?:{_NUMBER})", text) or re.findall(_NUMBER, text)
-    fresh = [n for n in numbers if not any(_same_number(n, g) for g in given)]
-    return str((fresh or numbers or [None])[-1]) if numbers else None
+            return _uncut([(m.group(1), m.end(1)) for m in found], text)
+    # In "12-5" the number is 5, not -5.
+    numbers = list(re.finditer(rf"(?<![\w.])(?:{_NUMBER})", text))
+    fresh = [m for m in numbers if not any(_same_number(m.group(), g) for g in given)]
+    return _uncut([(m.group(), m.end()) for m in fresh or numbers], text)
+
+
+def _uncut(found: list[tuple[str, int]], text: str) -> str | None:
+    """The last of (number, end), or the one before where the last touches the end of a longer text."""
+    if not found:
+        return None
+    if len(found) > 1 and found[-1][1] == len(text):
+        return found[-2][0] if found[-1][0] != found[-2][0] and len(text) > 60 else found[-1][0]
+    return found[-1][0]
 
 
 def _same_number(found: str | None, answer: str) -> bool:

@@ -1,4 +1,4 @@
-"""Following an instruction on form to the letter: one bare word at level 1, a computed JSON object at level 5."""
+"""Following an instruction on form to the letter: a word to use at level 1, a computed JSON object at level 5."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ _TOPICS = [
     "planets",
     "desserts",
 ]
-_COUNTS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven"}
+_COUNTS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 
 
 def make(rng: random.Random, level: int) -> Task:
@@ -106,37 +106,34 @@ def make(rng: random.Random, level: int) -> Task:
 
 def _level_1(rng: random.Random) -> Task:
     word = rng.choice(WORDS)
-    wording = rng.choice(
-        ("Reply with only the word {}.", "Say the word {} and nothing else.", "Answer with one word: {}.")
-    )
-    return Task(wording.format(word), word, "word", 1, "format", f"format word {word}")
+    wording = rng.choice(("Write a sentence with the word {}.", "Use the word {} in a short sentence."))
+    return Task(wording.format(word), word, "mentions", 1, "format", f"format sentence {word}")
 
 
 def _level_2(rng: random.Random) -> Task:
-    word = rng.choice(WORDS)
-    wording = rng.choice(("Write the word {} in capital letters.", "Put this word in upper case: {}"))
-    return Task(wording.format(word), word.upper(), "contains", 2, "format", f"format capitals {word}")
+    if rng.random() < 0.5:
+        word = rng.choice(WORDS)
+        wording = rng.choice(("Write the word {} in capital letters.", "Put this word in upper case: {}"))
+        return Task(wording.format(word), word.upper(), "contains", 2, "format", f"format capitals {word}")
+    topic, count = rng.choice(_TOPICS), rng.choice(sorted(_COUNTS))
+    prompt = f"Write a numbered list of {_COUNTS[count]} {topic}, names only."
+    return Task(prompt, str(count), "numbered", 2, "format", f"format numbered {topic} {count}")
 
 
 def _level_3(rng: random.Random) -> Task:
+    if rng.random() < 0.5:
+        word = rng.choice(WORDS)
+        wording = rng.choice(("Reply with only the word {}.", "Say the word {} and nothing else."))
+        return Task(wording.format(word), word, "word", 3, "format", f"format word {word}")
     topic, count = rng.choice(_TOPICS), rng.choice(sorted(_COUNTS))
-    wording = rng.choice(
-        ("Name exactly {0} {1}, separated by commas.", "Give a comma-separated list of {0} {1}, on one line.")
-    )
-    prompt = wording.format(_COUNTS[count], topic)
+    prompt = f"Name exactly {_COUNTS[count]} {topic}, separated by commas."
     return Task(prompt, str(count), "count", 3, "format", f"format list {topic} {count}")
 
 
 def _level_4(rng: random.Random) -> Task:
-    words = rng.sample(WORDS, 4)
-    wording = rng.choice(
-        (
-            "Write these words in reverse order, joined by hyphens: {}",
-            "Reverse the order of these words and put hyphens between: {}",
-        )
-    )
-    answer = "-".join(reversed(words))
-    return Task(wording.format(", ".join(words)), answer, "contains", 4, "format", f"format reverse {' '.join(words)}")
+    words = rng.sample(WORDS, 3)
+    prompt = f"Write these words in reverse order, joined by hyphens: {', '.join(words)}"
+    return Task(prompt, "-".join(reversed(words)), "contains", 4, "format", f"format reverse {' '.join(words)}")
 
 
 def _level_5(rng: random.Random) -> Task:

@@ -42,10 +42,27 @@ def _larger(rng: random.Random) -> Task:
 
 
 def _gets_more(rng: random.Random) -> Task:
-    a, b = rng.randint(1, 12), rng.randint(1, 12)
+    a, b = rng.randint(2, 10), rng.randint(2, 10)
     name, thing = rng.choice(_NAMES), rng.choice(_THINGS)
     prompt = f"{name} has {a} {thing} and gets {b} more. How many {thing} does {name} have now?"
     return Task(prompt, str(a + b), "number", 1, "reasoning", f"reasoning more {a} {b}", [str(a), str(b)])
+
+
+def _older(rng: random.Random) -> Task:
+    first, second = rng.sample(_NAMES, 2)
+    which = rng.choice(("older", "younger"))
+    answer = first if which == "older" else second
+    prompt = f"{first} is older than {second}. Who is {which}, {first} or {second}?"
+    pair = [first, second]
+    return Task(prompt, answer, "choice", 2, "reasoning", f"reasoning {which} {first} {second}", pair, pair)
+
+
+def _gives_away(rng: random.Random) -> Task:
+    a = rng.randint(4, 20)
+    b = rng.randint(1, a - 1)
+    name, thing = rng.choice(_NAMES), rng.choice(_THINGS)
+    prompt = f"{name} has {a} {thing} and gives {b} away. How many {thing} are left?"
+    return Task(prompt, str(a - b), "number", 2, "reasoning", f"reasoning less {a} {b}", [str(a), str(b)])
 
 
 def _sequence(rng: random.Random) -> Task:
@@ -53,15 +70,15 @@ def _sequence(rng: random.Random) -> Task:
     shown = [start + i * step for i in range(4)]
     prompt = f"What number comes next: {', '.join(map(str, shown))}?"
     key = f"reasoning sequence {start} {step}"
-    return Task(prompt, str(start + 4 * step), "number", 2, "reasoning", key, [str(n) for n in shown])
+    return Task(prompt, str(start + 4 * step), "number", 3, "reasoning", key, [str(n) for n in shown])
 
 
-def _gives_away(rng: random.Random) -> Task:
-    a = rng.randint(8, 40)
-    b = rng.randint(2, a - 1)
-    name, thing = rng.choice(_NAMES), rng.choice(_THINGS)
-    prompt = f"{name} had {a} {thing} and gave {b} away. How many {thing} are left?"
-    return Task(prompt, str(a - b), "number", 2, "reasoning", f"reasoning less {a} {b}", [str(a), str(b)])
+def _in_all(rng: random.Random) -> Task:
+    boxes, each = rng.randint(2, 9), rng.randint(2, 12)
+    thing = rng.choice(_THINGS)
+    prompt = f"There are {boxes} boxes with {each} {thing} in each box. How many {thing} are there in all?"
+    key = f"reasoning boxes {boxes} {each}"
+    return Task(prompt, str(boxes * each), "number", 3, "reasoning", key, [str(boxes), str(each)])
 
 
 def _boxes(rng: random.Random) -> Task:
@@ -70,7 +87,7 @@ def _boxes(rng: random.Random) -> Task:
     thing = rng.choice(_THINGS)
     prompt = f"A shop has {boxes} boxes with {each} {thing} in each. It sells {sold} {thing}. How many are left?"
     key = f"reasoning boxes {boxes} {each} {sold}"
-    return Task(prompt, str(boxes * each - sold), "number", 3, "reasoning", key, [str(boxes), str(each), str(sold)])
+    return Task(prompt, str(boxes * each - sold), "number", 4, "reasoning", key, [str(boxes), str(each), str(sold)])
 
 
 def _weekday(rng: random.Random) -> Task:
@@ -78,7 +95,7 @@ def _weekday(rng: random.Random) -> Task:
     prompt = f"Today is {_DAYS[today]}. Which day of the week is it in {days} days?"
     key = f"reasoning weekday {today} {days}"
     answer = _DAYS[(today + days) % 7]
-    return Task(prompt, answer, "choice", 3, "reasoning", key, [_DAYS[today]], _DAYS)
+    return Task(prompt, answer, "choice", 4, "reasoning", key, [_DAYS[today]], _DAYS)
 
 
 def _ordering(rng: random.Random) -> Task:
@@ -89,7 +106,7 @@ def _ordering(rng: random.Random) -> Task:
     answer = names[{"oldest": 0, "second oldest": 1, "youngest": 3}[which]]
     prompt = f"{' '.join(facts)} Who is the {which}? Reply with the name."
     key = f"reasoning order {which} {' '.join(names)}"
-    return Task(prompt, answer, "choice", 4, "reasoning", key, names, names)
+    return Task(prompt, answer, "choice", 5, "reasoning", key, names, names)
 
 
 def _shopping(rng: random.Random) -> Task:
@@ -98,7 +115,7 @@ def _shopping(rng: random.Random) -> Task:
     prompt = f"{rng.choice(_NAMES)} buys {a} pens at {x} coins each and {b} cups at {y} coins each, "
     prompt += f"and pays with {paid} coins. How many coins come back?"
     key = f"reasoning shopping {a} {x} {b} {y}"
-    return Task(prompt, str(paid - a * x - b * y), "number", 4, "reasoning", key, [str(n) for n in (a, x, b, y, paid)])
+    return Task(prompt, str(paid - a * x - b * y), "number", 5, "reasoning", key, [str(n) for n in (a, x, b, y, paid)])
 
 
 def _orchard(rng: random.Random) -> Task:
@@ -119,8 +136,8 @@ def _orchard(rng: random.Random) -> Task:
 
 _LEVELS = {
     1: (_larger, _gets_more),
-    2: (_sequence, _gives_away),
-    3: (_boxes, _weekday),
-    4: (_ordering, _shopping),
-    5: (_orchard,),
+    2: (_older, _gives_away),
+    3: (_sequence, _in_all),
+    4: (_boxes, _weekday),
+    5: (_ordering, _shopping, _orchard),
 }

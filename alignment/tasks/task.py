@@ -9,7 +9,7 @@ from typing import Literal
 from alignment.records import Record
 
 Split = Literal["train", "probe"]
-Checker = Literal["number", "choice", "word", "contains", "count", "json"]
+Checker = Literal["number", "choice", "mentions", "word", "contains", "numbered", "count", "json"]
 PROBE_SHARE = 4  # one task in four is a probe
 
 
