@@ -64,7 +64,11 @@ def test_attack_success_without_judgement_has_no_value() -> None:
 
 def test_attack_success_by_group_starts_with_the_whole() -> None:
     rows = rates.attack_success_by_group([True, False, False], ["fraud", "fraud", "drugs"])
-    assert [(m.group, m.value, m.n) for m in rows] == [("", pytest.approx(1 / 3), 3), ("drugs", 0, 1), ("fraud", 0.5, 2)]
+    assert [(m.group, m.value, m.n) for m in rows] == [
+        ("", pytest.approx(1 / 3), 3),
+        ("drugs", 0, 1),
+        ("fraud", 0.5, 2),
+    ]
 
 
 def test_separation_is_the_difference_of_refusal_rates() -> None:
@@ -137,7 +141,11 @@ def test_hypervolume_of_one_point_and_of_a_front() -> None:
     one = front.hypervolume([point])
     assert one.value == pytest.approx(0.4)
     assert one.ci_low == pytest.approx(0.4 - math.hypot(0.8 * 0.1, 0.5 * 0.1))
-    more = [point, (score("x", 0.8, 0.7, 0.9), score("y", 0.5, 0.4, 0.6)), (score("x", 0.4, 0, 1), score("y", 0.4, 0, 1))]
+    more = [
+        point,
+        (score("x", 0.8, 0.7, 0.9), score("y", 0.5, 0.4, 0.6)),
+        (score("x", 0.4, 0, 1), score("y", 0.4, 0, 1)),
+    ]
     assert front.hypervolume(more).value == pytest.approx(0.8 * 0.5 + 0.5 * 0.3)
     assert front.hypervolume([(score("x", None), score("y", 0.5))]).value is None
 
@@ -288,7 +296,11 @@ PRINCIPLES = [[1, 1, 1, 0, 1, -1], [1, 0, -1, 0, -1, 1], [0, 1, 1, 0, 0, 1]]
 
 def test_pair_kinds_sum_to_one() -> None:
     kinds = {m.group: m.value for m in discretion.pair_kinds(PRINCIPLES)}
-    assert kinds == {"consensus": pytest.approx(2 / 6), "conflict": pytest.approx(3 / 6), "indifference": pytest.approx(1 / 6)}
+    assert kinds == {
+        "consensus": pytest.approx(2 / 6),
+        "conflict": pytest.approx(3 / 6),
+        "indifference": pytest.approx(1 / 6),
+    }
 
 
 def test_arbitrariness_and_supremacy_by_hand() -> None:

@@ -99,7 +99,9 @@ def test_near_duplicates_share_one_chance() -> None:
 
 
 def test_failed_critiques_come_on_top_as_unjudged() -> None:
-    choices = select(signals(5, failed=(0, 1, 2, 3, 4)), budget=2, audit_share=0.2, mix=Mix(), rng=np.random.default_rng(0))
+    choices = select(
+        signals(5, failed=(0, 1, 2, 3, 4)), budget=2, audit_share=0.2, mix=Mix(), rng=np.random.default_rng(0)
+    )
     assert [c.reason for c in choices] == ["unjudged"] * 5
     assert all(c.propensity == 1 and c.priority == 1 for c in choices)
 
