@@ -131,9 +131,7 @@ def make_sample(
 
 
 def make_lease(*, sample: Sample, holder: User, seconds: int = 600) -> Lease:
-    return Lease.objects.create(
-        sample=sample, holder=holder, expires_at=timezone.now() + timedelta(seconds=seconds)
-    )
+    return Lease.objects.create(sample=sample, holder=holder, expires_at=timezone.now() + timedelta(seconds=seconds))
 
 
 def make_review(*, sample: Sample, reviewer: User, action: str = Review.Action.APPROVE, **fields: Any) -> Review:

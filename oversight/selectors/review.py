@@ -101,7 +101,7 @@ class Workbench:
     answers: list[Answer]
     principle: Principle | None
     counts: Counts
-    similar: list[tuple[str, str]]  # (prompt, "violates" | "fine" | "split")
+    similar: list[tuple[str, str]]  # (prompt, as `describe_votes`)
     marks: Marks
 
 
@@ -109,9 +109,7 @@ def read_workbench(*, sample: Sample, user: User, marks: Marks | None = None, sh
     """Six queries at most; none reads a critique unless `show_critic`."""
     marks = marks or Marks()
     query, round_ = sample.query, sample.round
-    principles = list(
-        Principle.objects.filter(constitution__experiment__rounds=round_).order_by("position").distinct()
-    )
+    principles = list(Principle.objects.filter(constitution=round_.experiment.constitution_id).order_by("position"))
     in_question = next((p for p in principles if p.key == query.principle), None)
     verdicts = {v.letter: (v, s) for v, s in _verdicts(sample, None)} if show_critic else {}
     answers = []
@@ -169,10 +167,7 @@ def list_lineage(query: Query) -> list[Query]:
 
 def count_reviews(round_: Round, user: User) -> Counts:
     statuses = dict(
-        Sample.objects.filter(round=round_, status__in=FLAGGED)
-        .order_by()
-        .values_list("status")
-        .annotate(n=Count("pk"))
+        Sample.objects.filter(round=round_, status__in=FLAGGED).order_by().values_list("status").annotate(n=Count("pk"))
     )
     flagged = sum(statuses.values())
     growing = round_.status == Round.Status.PROPOSING
@@ -211,15 +206,11 @@ def list_similar(sample: Sample) -> list[tuple[str, str]]:
 
 
 def describe_votes(violates: dict[str, float]) -> str:
-    """One word for a label: what people say of the answers that they judged."""
-    shares = list(violates.values())
-    if not shares:
+    """One word for a label, by its worst answer; "split" where people disagree about that one."""
+    if not violates:
         return "preference"
-    if all(share == 0 for share in shares):
-        return "fine"
-    if all(share == 1 for share in shares):
-        return "violates"
-    return "split"
+    worst = max(violates.values())
+    return "fine" if worst == 0 else "violates" if worst == 1 else "split"
 
 
 # --- After a judgement ------------------------------------------------------------------------------
@@ -275,7 +266,7 @@ def _verdicts(sample: Sample, review: Review | None) -> list[tuple[Verdict, list
                     status=status,
                     violation=violation,
                     rationale=found.rationale if found else "",
-                    quote=response["text"][span[0] : span[1]] if span else "",
+                    quote=response["text"][span[0] : span[1]].strip() if span else "",
                     agrees=None if violation is None or said is None else (violation >= 0.5) == said,
                 ),
                 span,

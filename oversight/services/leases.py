@@ -30,7 +30,7 @@ TRIES = 8
 
 @dataclass(frozen=True)
 class Claim:
-    """A sample that a person holds. `sample` comes with its query, the query's parents and its round."""
+    """A sample that a person holds. `sample` comes with its query, the query's parents, its round and experiment."""
 
     sample: Sample
     fence: int
@@ -77,7 +77,7 @@ def claim_next(*, user: User) -> Claim | None:
             _free_samples(user)
             .filter(round_id=round_id)
             .select_for_update(skip_locked=True, of=("self",))
-            .select_related("round", "query__parent__parent")
+            .select_related("round__experiment", "query__parent__parent")
             .order_by("-priority", "id")
             .first()
         )
@@ -128,7 +128,7 @@ def _held(user: User) -> Claim | None:
     now = timezone.now()
     lease = (
         Lease.objects.filter(holder=user, expires_at__gt=now, sample__round__status__in=SERVING)
-        .select_related("sample__round", "sample__query__parent__parent")
+        .select_related("sample__round__experiment", "sample__query__parent__parent")
         .order_by("-expires_at")
         .first()
     )

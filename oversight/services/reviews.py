@@ -118,7 +118,8 @@ def undo_last(*, user: User, key: UUID) -> Claim:
 
 def _lock(sample_id: UUID) -> Sample:
     """The sample under its row's lock. The round is read after it, so a close that we waited for is seen."""
-    sample = Sample.objects.select_for_update(of=("self",)).select_related("query").filter(pk=sample_id).first()
+    samples = Sample.objects.select_for_update(of=("self",)).select_related("query__parent__parent")
+    sample = samples.filter(pk=sample_id).first()
     if sample is None:
         raise NotYours(f"There is no sample {sample_id}.")
     sample.round = Round.objects.select_related("experiment").get(pk=sample.round_id)
@@ -206,7 +207,7 @@ def _check_shape(judgement: Judgement, marks: dict[str, list[str]], indices: lis
     if judgement.action in (Action.PREFER_A, Action.PREFER_B, Action.TIE) and len(indices) < 2:
         raise InvalidReview("There is one answer only, so there is none to prefer.")
     if judgement.action == Action.APPROVE and marks:
-        raise InvalidReview("You marked an answer as violating, so they can't all be fine. Take the mark off, or use V.")
+        raise InvalidReview("You marked an answer as violating, so not all are fine. Take the mark off, or use V.")
     if judgement.action == Action.VIOLATES and not marks:
         raise InvalidReview("Mark the answers that violate first (keys 1 and 2).")
     if judgement.action == Action.REWRITE and not judgement.rewrite.strip():

@@ -83,7 +83,7 @@ def revise(request: HttpRequest, review_id: UUID) -> HttpResponse:
     earlier = (
         Review.objects.filter(pk=review_id, reviewer=user, superseded_by=None)
         .exclude(action__in=(Review.Action.SKIP, Review.Action.UNDO))
-        .select_related("sample__round", "sample__query__parent__parent")
+        .select_related("sample__round__experiment", "sample__query__parent__parent")
         .first()
     )
     if earlier is None:
@@ -138,21 +138,19 @@ def parse_judgement(data: QueryDict) -> Judgement:
     """The form's fields. Raises InvalidReview for what no page of ours sends."""
     typed = _typed(data)
     try:
-        seconds = float(data["seconds"]) if data.get("seconds") else None
-        rewrite_of = int(data["rewrite_of"]) if data.get("rewrite_of") else None
+        seconds = float(data.get("seconds") or "nan")
+        rewrite_of = int(data.get("rewrite_of") or -1)
     except ValueError as error:
         raise InvalidReview(f"{error}; reload the page.") from error
-    if seconds is not None and not math.isfinite(seconds):
-        seconds = None
     if len(typed.rewrite) > LONGEST_TEXT or len(typed.note) > LONGEST_TEXT:
         raise InvalidReview(f"The text is too long; {LONGEST_TEXT:,} characters are the limit.")
     return Judgement(
         action=data.get("action", ""),
         violations=typed.violations,
         rewrite=typed.rewrite,
-        rewrite_of=rewrite_of,
+        rewrite_of=None if rewrite_of == -1 else rewrite_of,
         note=typed.note,
-        seconds=seconds,
+        seconds=seconds if math.isfinite(seconds) else None,
     )
 
 

@@ -41,7 +41,7 @@
 
   // The principle in question is chosen only once the answer has been marked.
   function followMark(mark) {
-    const chosen = mark.closest(".answer").querySelectorAll(".choice input");
+    const chosen = mark.closest(".reply").querySelectorAll(".choice input");
     const principle = form().dataset.principle;
     if (mark.checked && ![...chosen].some((box) => box.checked)) {
       for (const box of chosen) box.checked = box.value === principle;
