@@ -6,7 +6,7 @@ import random
 
 from alignment.tasks.task import Task
 
-_WORDINGS = ("What is {0}?", "How much is {0}?", "What does {0} equal?")
+_WORDINGS = ("What is {0}?", "What does {0} equal?", "What is the result of {0}?")
 
 
 def make(rng: random.Random, level: int) -> Task:

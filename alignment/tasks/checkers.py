@@ -39,7 +39,7 @@ def check(task: dict[str, Any], text: str) -> bool:
     if row.checker == "mentions":
         return re.search(rf"\b{row.answer}\b", plain, re.I) is not None and len(plain.split()) >= 3
     if row.checker == "numbered":
-        lines = re.findall(r"^\s*\d+[.)]\s+(.+)$", plain, re.M)
+        lines = _first_list(plain)
         return len(lines) == int(row.answer) == len({line.strip().lower() for line in lines})
     if row.checker == "word":
         return _bare(plain) == row.answer.lower()
@@ -98,6 +98,16 @@ def _choice(text: str, task: Task) -> str | None:
 
 def _bare(text: str) -> str:
     return " ".join(text.lower().strip("\"'`*.,!?()[]:; \n").split())
+
+
+def _first_list(text: str) -> list[str]:
+    """The entries of the first numbered list; small models often begin it a second time."""
+    entries: list[str] = []
+    for number, entry in re.findall(r"^\s*(\d+)[.)]\s+(.+)$", text, re.M):
+        if int(number) != len(entries) + 1:
+            break
+        entries.append(entry)
+    return entries
 
 
 def _is_list(text: str, entries: int) -> bool:

@@ -1,4 +1,4 @@
-"""Short reasoning: a comparison at level 1, four steps with a distractor at level 5."""
+"""Short reasoning: an opposite or one step at level 1, four steps with a distractor at level 5."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ _NAMES = [
 ]
 _THINGS = ["apples", "pens", "books", "cards", "shells", "stamps", "marbles", "cookies", "coins", "buttons"]
 _DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+_OPPOSITES = (
+    "hot/cold", "big/small", "up/down", "left/right", "day/night", "fast/slow", "young/old", "happy/sad",
+    "light/dark", "open/closed", "full/empty", "wet/dry", "high/low", "hard/soft", "early/late", "long/short",
+    "rich/poor", "strong/weak", "thick/thin", "clean/dirty", "loud/quiet", "near/far", "first/last", "inside/outside",
+    "push/pull", "win/lose", "buy/sell", "north/south", "east/west", "true/false", "sharp/blunt", "deep/shallow",
+    "wide/narrow", "begin/end", "love/hate", "sweet/sour", "summer/winter", "hello/goodbye", "before/after",
+    "above/below", "awake/asleep", "rough/smooth", "success/failure",
+)  # fmt: skip
 
 
 def make(rng: random.Random, level: int) -> Task:
@@ -33,12 +41,13 @@ def make(rng: random.Random, level: int) -> Task:
     return rng.choice(_LEVELS[level])(rng)
 
 
-def _larger(rng: random.Random) -> Task:
-    a, b = rng.sample(range(1, 100), 2)
-    low, high = sorted((a, b))
-    prompt = rng.choice(("Which number is larger, {} or {}?", "Which is the bigger number: {} or {}?")).format(a, b)
-    key = f"reasoning larger {low} {high}"
-    return Task(prompt, str(high), "choice", 1, "reasoning", key, [str(a), str(b)], [str(a), str(b)])
+def _opposite(rng: random.Random) -> Task:
+    pair = rng.choice(_OPPOSITES).split("/")
+    asked, answer = rng.sample(pair, 2)
+    prompt = rng.choice(("What is the opposite of {}?", "Which word means the opposite of {}?")).format(asked)
+    # One key for both directions, so that no probe is a training task turned round.
+    key = f"reasoning opposite {pair[0]} {pair[1]}"
+    return Task(prompt, answer, "choice", 1, "reasoning", key, [asked], pair)
 
 
 def _gets_more(rng: random.Random) -> Task:
@@ -135,7 +144,7 @@ def _orchard(rng: random.Random) -> Task:
 
 
 _LEVELS = {
-    1: (_larger, _gets_more),
+    1: (_opposite, _gets_more),
     2: (_older, _gives_away),
     3: (_sequence, _in_all),
     4: (_boxes, _weekday),
