@@ -20,7 +20,7 @@ Theme = Literal["light", "dark"]
 Rows = list[dict[str, Any]]
 SHARE_AXIS = "%"
 NUMBER_AXIS = ".1f"
-DESIGN = "1"  # raise it when the drawing changes: cached pictures are then asked for anew
+DESIGN = "2"  # raise it when the drawing changes: cached pictures are then asked for anew
 FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 INK = {
     "light": {"ink": "#16181d", "dim": "#4a525e", "line": "#dfe3e8", "panel": "#ffffff"},
@@ -28,7 +28,7 @@ INK = {
 }
 SERIES = {"light": ["#3553cf", "#b45309", "#0f766e", "#8a3ab9"], "dark": ["#93a8ff", "#f1c06a", "#5fd1c0", "#d9a3ff"]}
 SHAPES = ["circle", "square", "diamond", "triangle-up"]
-WIDE, NARROW = 700, 300  # px of the plot; the picture grows by its axis
+WIDE, NARROW = 560, 340  # px of the whole picture
 
 METRICS = (
     "attack_success", "attack_success_rule", "over_refusal", "separation", "competence", "hypervolume",
@@ -209,6 +209,7 @@ def _categories(metrics: Metrics) -> Chart:
         question="Where do attacks still work?",
         words=lambda group: group.replace("_", " "),
         x_title="attack success",
+        by_value=True,
     )
 
 
@@ -225,9 +226,17 @@ def _levels(metrics: Metrics) -> Chart:
 
 
 def _before_after(
-    metrics: Metrics, name: str, *, key: str, title: str, question: str, words: Callable[[str], str], x_title: str
+    metrics: Metrics,
+    name: str,
+    *,
+    key: str,
+    title: str,
+    question: str,
+    words: Callable[[str], str],
+    x_title: str,
+    by_value: bool = False,
 ) -> Chart:
-    """The base model against the newest kept round, a line a group."""
+    """The base model against the newest kept round, a line a group, in the groups' order or the highest first."""
     table, values, last = [], [], 0
     for group in metrics.groups(name):
         points = metrics.series(name, group)
@@ -246,6 +255,9 @@ def _before_after(
         return Chart(key, title, question, columns, table, reason=reason)
     now = [row for row in values if row["series"] == "now"]
     most, least = max(now, key=lambda row: row["value"]), min(now, key=lambda row: row["value"])
+    if by_value:
+        height = {row["group"]: row["value"] for row in now}
+        values.sort(key=lambda row: -height[row["group"]])
     summary = (
         f"After round {last}: highest for {most['group']} ({percent(most['value'])}), "
         f"lowest for {least['group']} ({percent(least['value'])})."
@@ -388,6 +400,7 @@ def _config(theme: Theme) -> dict[str, Any]:
         "titleFontWeight": "normal", "labelPadding": 6, "titlePadding": 10,
     }  # fmt: skip
     return {
+        "autosize": {"type": "fit-x", "contains": "padding"},
         "background": "transparent",
         "font": FONT,
         "padding": 4,
@@ -395,7 +408,7 @@ def _config(theme: Theme) -> dict[str, Any]:
         "axis": axis,
         "legend": {
             "labelColor": ink["ink"], "title": None, "orient": "top", "labelFontSize": 12, "symbolSize": 70,
-            "labelLimit": 260, "direction": "horizontal",
+            "labelLimit": 260, "direction": "horizontal", "symbolOpacity": 1,
         },
     }  # fmt: skip
 
@@ -410,9 +423,9 @@ def draw_rounds(
     used = [name for name in names if any(row["series"] == name for row in values)]
     scale = alt.Scale(domain=used, range=[SERIES[theme][names.index(name)] for name in used])
     shapes = alt.Scale(domain=used, range=[SHAPES[names.index(name)] for name in used])
-    low = min(0.0, *(row["low"] for row in values), rule or 0)
-    high = max(1.0, *(row["high"] for row in values), rule or 0)
-    legend = alt.Legend(columns=1 if width == NARROW else len(used)) if len(names) > 1 else None
+    low = min(0.0, *(min(row["low"], row["value"]) for row in values))
+    high = max(1.0, *(max(row["high"], row["value"]) for row in values), rule or 0)
+    legend = alt.Legend(columns=1 if width == NARROW else min(len(used), 3)) if len(names) > 1 else None
     base = alt.Chart(alt.Data(values=values)).encode(
         x=alt.X("x:Q", title="round (0 is the base model)" if numbers[0] == 0 else "round",
                 scale=alt.Scale(domain=ends, nice=False), axis=alt.Axis(values=numbers, format="d", grid=False)),
@@ -424,14 +437,10 @@ def draw_rounds(
     )
     lines = base.transform_filter("datum.kept").mark_line(strokeWidth=2).encode(y=y)
     spans = base.mark_rule(strokeWidth=1.5, opacity=0.55).encode(y=alt.Y("low:Q", title=y_title or None), y2="high:Q")
-    dots = base.mark_point(size=60, strokeWidth=2, filled=False).encode(
-        y=y,
-        shape=alt.Shape("series:N", scale=shapes, legend=legend),
-        fill=alt.condition(
-            "datum.kept", alt.Color("series:N", scale=scale, legend=None), alt.value(INK[theme]["panel"])
-        ),
-    )
-    layers = [spans, lines, dots]
+    shape = alt.Shape("series:N", scale=shapes, legend=legend)
+    kept = base.transform_filter("datum.kept").mark_point(size=60, filled=True, opacity=1).encode(y=y, shape=shape)
+    rolled_back = base.transform_filter("!datum.kept").mark_point(size=60, strokeWidth=2, fill=INK[theme]["panel"])
+    layers = [spans, lines, kept, rolled_back.encode(y=y, shape=shape)]
     if rule is not None:
         mark = alt.Chart(alt.Data(values=[{"y": rule}])).mark_rule(strokeDash=[4, 4], color=INK[theme]["dim"])
         layers.insert(0, mark.encode(y="y:Q"))
@@ -441,7 +450,7 @@ def draw_rounds(
 def draw_groups(values: Rows, theme: Theme, width: int, *, x_title: str) -> Any:
     import altair as alt
 
-    order = list(dict.fromkeys(row["group"] for row in values))
+    order = list(dict.fromkeys(row["group"] for row in values))  # as the chart's data has it
     names = ["base model", "now"]
     colors = [INK[theme]["dim"], SERIES[theme][0]]
     base = alt.Chart(alt.Data(values=values)).encode(
@@ -457,7 +466,7 @@ def draw_groups(values: Rows, theme: Theme, width: int, *, x_title: str) -> Any:
     dots = base.mark_point(size=60, filled=True, opacity=1).encode(
         x=x, shape=alt.Shape("series:N", scale=alt.Scale(domain=names, range=["square", "circle"]), legend=alt.Legend())
     )
-    return alt.layer(spans, dots).properties(width=width - 90, height=alt.Step(14))
+    return alt.layer(spans, dots).properties(width=width, height=28 * len(order))
 
 
 def draw_path(values: Rows, theme: Theme, width: int) -> Any:

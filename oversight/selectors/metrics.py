@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from oversight.models import Checkpoint, Experiment, MetricPoint, Round
 
 
+# Metrics of the learner's checkpoint: where the gate rolled it back, what they say is no longer in use.
+GATED = {"attack_success", "attack_success_rule", "over_refusal", "separation", "competence", "hypervolume",
+         "elicitation_gap"}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Point:
     """One value of a metric. Round 0 is the base model: what round 1 measured before it trained."""
@@ -83,7 +88,7 @@ class Metrics:
             high=row.ci_high,
             n=row.n,
             reason=row.reason,
-            kept=row.model == "old" or number not in self.rolled_back,
+            kept=row.model == "old" or row.name not in GATED or number not in self.rolled_back,
             group=row.group,
         )
 

@@ -11,6 +11,9 @@ from oversight.models import Checkpoint, Experiment, MetricPoint, ProbeAnswer, R
 from oversight.selectors.progress import Progress, read_progress
 
 
+SHOWN = ("attack_success", "over_refusal", "competence")  # the metrics that the table shows
+
+
 @dataclass(frozen=True)
 class RoundRow:
     """A line of the rounds table."""
@@ -36,14 +39,18 @@ def list_rounds(experiment: Experiment, *, limit: int = 50) -> list[RoundRow]:
     return _rows(rounds)
 
 
+def read_base(experiment: Experiment) -> dict[str, float | None]:
+    """What round 1 measured of the base model before it trained; empty until it has."""
+    points = MetricPoint.objects.filter(round__experiment=experiment, round__number=1, group="", model="old")
+    return dict(points.filter(name__in=SHOWN).values_list("name", "value"))
+
+
 def _rows(rounds: list[Round]) -> list[RoundRow]:
     ids = [round.pk for round in rounds]
     counts = {row["round"]: row for row in count_samples(Sample.objects.filter(round__in=ids))}
     metrics = {
         (point.round_id, point.name): point
-        for point in MetricPoint.objects.filter(
-            round__in=ids, name__in=("attack_success", "over_refusal", "competence"), group="", model="new"
-        )
+        for point in MetricPoint.objects.filter(round__in=ids, name__in=SHOWN, group="", model="new")
     }
     gates = {
         checkpoint.round_id: checkpoint

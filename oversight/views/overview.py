@@ -14,7 +14,7 @@ from oversight.forms import LaunchForm
 from oversight.models import Experiment, Role, Round
 from oversight.permissions import has_role, require_role
 from oversight.selectors.metrics import read_cards
-from oversight.selectors.rounds import find_experiment, list_rounds
+from oversight.selectors.rounds import find_experiment, list_rounds, read_base
 from oversight.services import rounds
 from oversight.views.rounds import launch_context
 
@@ -42,6 +42,7 @@ def live_context(experiment: Experiment) -> dict[str, object]:
     return {
         "cards": read_cards(experiment),
         "rows": rows,
+        "base": read_base(experiment) if len(rows) < 8 else {},
         "current": current,
         "next_number": rows[0].round.number + 1 if rows else 1,
         "machines": read_machines(),

@@ -22,6 +22,7 @@ from oversight.selectors.rounds import (
     find_experiment,
     list_probe_answers,
     list_rounds,
+    read_base,
     read_round_row,
 )
 from oversight.services import rounds
@@ -35,7 +36,12 @@ PROBES_A_PAGE = 20
 def list_page(request: HttpRequest) -> HttpResponse:
     experiment = find_experiment(request.GET.get("experiment", ""))
     rows = list_rounds(experiment, limit=200) if experiment else []
-    context = {"experiment": experiment, "rows": rows, "experiments": Experiment.objects.order_by("name")}
+    context = {
+        "experiment": experiment,
+        "rows": rows,
+        "base": read_base(experiment) if experiment else {},
+        "experiments": Experiment.objects.order_by("name"),
+    }
     if request.headers.get("HX-Target") == "rounds-list":
         return render(request, "oversight/rounds_list.html", context)
     return render(request, "oversight/rounds.html", context)

@@ -31,7 +31,7 @@
         fetch(url, { credentials: "same-origin" }),
       ]);
       if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
-      figure.append(stage);
+      figure.querySelector("picture").after(stage);
       await embed(stage, await answer.json(), {
         ast: true,
         renderer: "canvas", // the SVG renderer writes style attributes, which the page forbids
