@@ -29,7 +29,8 @@ def open_folder(var: Path) -> None:
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        raise CannotStart(f"{var} cannot be written ({error.strerror}); set OVERSIGHT_VAR to a folder of yours") from error
+        why = error.strerror or error
+        raise CannotStart(f"{var} cannot be written ({why}); set OVERSIGHT_VAR to a folder of yours") from error
     free = shutil.disk_usage(var).free
     if free < MINIMUM_FREE:
         raise CannotStart(

@@ -213,7 +213,8 @@ def _wait_for_page(supervisor: Supervisor, web: Child, base_url: str) -> None:
                 return
         except (urllib.error.URLError, OSError) as error:
             if web.ends >= 3 or time.monotonic() > deadline:
-                raise CannotStart(f"the web server does not answer ({error}): {web.last_words()}; see {web.log}") from error
+                said = f"{web.last_words()}; see {web.log}"
+                raise CannotStart(f"the web server does not answer ({error}): {said}") from error
         time.sleep(0.1)
 
 

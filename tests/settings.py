@@ -12,7 +12,7 @@ if "OVERSIGHT_TEST_VAR" not in os.environ:  # xdist's workers share the folder o
     atexit.register(shutil.rmtree, os.environ["OVERSIGHT_TEST_VAR"], ignore_errors=True)
 os.environ["OVERSIGHT_VAR"] = os.environ["OVERSIGHT_TEST_VAR"]
 
-from oversight.settings import *  # noqa: E402, F403
+from oversight.settings import *  # noqa: F403
 from oversight.settings import DATABASES, VAR_DIR
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):

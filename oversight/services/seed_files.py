@@ -117,7 +117,7 @@ def _read_csv(name: str, content: bytes) -> Iterator[Line]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
-            extra = row.pop(None, None)  # type: ignore[call-overload]
+            extra = row.pop(None, None)
             if extra:
                 problem = f"has {len(extra)} more cells than the header"
                 yield Line(name, reader.line_num, problem=problem)

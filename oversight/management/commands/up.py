@@ -11,7 +11,7 @@ from oversight import supervisor
 
 class Command(BaseCommand):
     help = "Starts the broker, the web server and the workers on this machine, and keeps them up until Ctrl-C."
-    requires_system_checks: list[str] = []  # noqa: RUF012 - Django's own name and type
+    requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         supervisor.main()
