@@ -1,6 +1,6 @@
-from django.contrib import admin
 from django.urls import path
 
+from oversight.admin import site
 from oversight.views import accounts, gaps, health, overview, page, review, rounds, samples
 
 urlpatterns = [
@@ -29,5 +29,5 @@ urlpatterns = [
     path("sign-out/", accounts.sign_out, name="sign-out"),
     path("health/live", health.live, name="health-live"),
     path("health/ready", health.ready, name="health-ready"),
-    path("admin/", admin.site.urls),
+    path("admin/", site.urls),
 ]

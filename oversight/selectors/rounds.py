@@ -10,7 +10,6 @@ from django.db.models import Count, F, Q, QuerySet
 from oversight.models import Checkpoint, Experiment, MetricPoint, ProbeAnswer, Round, Sample
 from oversight.selectors.progress import Progress, read_progress
 
-
 SHOWN = ("attack_success", "over_refusal", "competence")  # the metrics that the table shows
 
 

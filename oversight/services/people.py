@@ -19,9 +19,7 @@ def invite_user(*, username: str, role: Role, actor: str) -> User:
     elif not user.is_active:
         raise ValueError(f"the account {username!r} is closed; open it again in the admin first")
     before = user.role if user.pk else ""
-    user.role = role
-    user.is_staff = role in (Role.RESEARCHER, Role.OPERATOR)  # may open the admin
-    user.is_superuser = role == Role.OPERATOR
+    give_role(user, role)
     try:
         user.full_clean(exclude=["password"])
     except ValidationError as error:
@@ -29,3 +27,10 @@ def invite_user(*, username: str, role: Role, actor: str) -> User:
     user.save()
     audit.record(actor, "account.invite", f"user:{username}", role=role.value, before=before)
     return user
+
+
+def give_role(user: User, role: Role) -> None:
+    """Sets the role with the flags that Django's admin reads; the caller saves."""
+    user.role = role
+    user.is_staff = role in (Role.RESEARCHER, Role.OPERATOR)  # may open the admin
+    user.is_superuser = role == Role.OPERATOR
