@@ -1,0 +1,147 @@
+"""Trains the learner: a LoRA adapter, supervised on what should be said, then a preference term. Needs torch.
+
+TRL does the training; this module decides what it sees and writes safetensors only.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from alignment.config import RoundConfig
+from alignment.language_model import LanguageModel
+from alignment.records import Pair
+
+ATTENTION_AND_MLP = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def draw_batches(pairs: list[Pair], *, count: int, seed: int) -> list[Pair]:
+    """`count` pairs, each drawn in proportion to its weight, as evenly as whole numbers allow (ours).
+
+    Systematic sampling over the shuffled pairs: a pair of weight 3 is seen three times as often as one of
+    weight 1, and none is left out while another is seen twice more than its share.
+    """
+    if not pairs or count <= 0:
+        return []
+    rng = random.Random(seed)
+    shuffled = rng.sample(pairs, len(pairs))
+    step = sum(p.weight for p in shuffled) / count
+    drawn, passed, mark = [], 0.0, rng.random() * step
+    for pair in shuffled:
+        passed += pair.weight
+        while mark < passed and len(drawn) < count:
+            drawn.append(pair)
+            mark += step
+    rng.shuffle(drawn)
+    return drawn
+
+
+def _row(pair: Pair, *, preference: bool) -> dict[str, Any]:
+    prompt = [{"role": "user", "content": pair.prompt}]
+    answer = [{"role": "assistant", "content": pair.chosen}]
+    if not preference:
+        return {"prompt": prompt, "completion": answer}
+    return {"prompt": prompt, "chosen": answer, "rejected": [{"role": "assistant", "content": pair.rejected}]}
+
+
+def train_adapter(
+    config: RoundConfig,
+    model: LanguageModel,
+    pairs: list[Pair],
+    out: Path,
+    *,
+    on_step: Callable[[int, int, dict[str, float]], None] = lambda done, total, metrics: None,
+) -> dict[str, float]:
+    """Trains an adapter on `model` (which may carry one already, then that one goes on) and saves it to `out`.
+
+    Two runs one after the other: `sft_steps` of cross-entropy on the chosen answers, then `preference_steps`
+    of DPO with a supervised term on the pairs that have a rejected answer. Returns the last losses.
+    """
+    if not pairs:
+        raise ValueError("there is nothing to train on: no pair came out of the labels")
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model
+    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+    supervised = draw_batches(pairs, count=config.sft_steps * config.batch, seed=config.seed)
+    contrasted = [p for p in pairs if p.rejected]
+    preferred = draw_batches(contrasted, count=config.preference_steps * config.batch, seed=config.seed + 1)
+    total = config.sft_steps + (config.preference_steps if preferred else 0)
+    scratch = out.parent / "trainer"
+    common: dict[str, Any] = {
+        "output_dir": str(scratch), "per_device_train_batch_size": config.batch, "gradient_checkpointing": False,
+        "bf16": False, "fp16": False, "use_cpu": model.device.type == "cpu", "save_strategy": "no",
+        "report_to": "none", "logging_steps": 1, "disable_tqdm": True, "seed": config.seed,
+        "lr_scheduler_type": "cosine", "max_length": 512, "dataloader_num_workers": 0,
+    }  # fmt: skip
+    peft_model = model.model
+    if not hasattr(peft_model, "peft_config"):
+        lora = LoraConfig(
+            r=config.lora_rank, lora_alpha=2 * config.lora_rank, lora_dropout=0.0,
+            target_modules=ATTENTION_AND_MLP, task_type="CAUSAL_LM",
+        )  # fmt: skip
+        peft_model = get_peft_model(peft_model, lora)
+    else:
+        peft_model.set_adapter("default")
+        for name, parameter in peft_model.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+    losses: dict[str, float] = {}
+    tokenizer = model.tokenizer
+    tokenizer.padding_side = "right"
+    try:
+        if supervised:
+            trainer = SFTTrainer(
+                model=peft_model,
+                args=SFTConfig(
+                    **common, max_steps=config.sft_steps, learning_rate=config.learning_rate,
+                    warmup_steps=max(1, config.sft_steps // 10), completion_only_loss=True,
+                ),
+                train_dataset=Dataset.from_list([_row(p, preference=False) for p in supervised]),
+                processing_class=tokenizer,
+                callbacks=[_progress(on_step, 0, total)],
+            )  # fmt: skip
+            trainer.train()
+            losses["sft_loss"] = _last_loss(trainer)
+        if preferred:
+            trainer = DPOTrainer(
+                model=peft_model,
+                args=DPOConfig(
+                    **common, max_steps=config.preference_steps, learning_rate=config.learning_rate / 5,
+                    beta=config.beta, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 1.0],
+                ),
+                train_dataset=Dataset.from_list([_row(p, preference=True) for p in preferred]),
+                processing_class=tokenizer,
+                callbacks=[_progress(on_step, config.sft_steps, total)],
+            )  # fmt: skip
+            trainer.train()
+            losses["dpo_loss"] = _last_loss(trainer)
+    finally:
+        tokenizer.padding_side = "left"
+        shutil.rmtree(scratch, ignore_errors=True)
+    peft_model.eval()
+    model.model = peft_model
+    temporary = out.with_name(f".{out.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    peft_model.save_pretrained(str(temporary), safe_serialization=True)
+    if out.exists():
+        shutil.rmtree(out)
+    temporary.rename(out)
+    return losses
+
+
+def _last_loss(trainer: Any) -> float:
+    return float(next((row["loss"] for row in reversed(trainer.state.log_history) if "loss" in row), float("nan")))
+
+
+def _progress(on_step: Callable[[int, int, dict[str, float]], None], done_before: int, total: int) -> Any:
+    from transformers import TrainerCallback
+
+    class Progress(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if logs and "loss" in logs:
+                on_step(done_before + state.global_step, total, {"loss": float(logs["loss"])})
+
+    return Progress()

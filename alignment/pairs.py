@@ -1,0 +1,171 @@
+"""From labels to training pairs: what the learner should have said, and what it should not have.
+
+The word of people weighs `human_weight`, the fitted critic's own word 1. For every pair that teaches to
+decline there is at least one that teaches to answer a harmless request (ours: refusing everything is the
+easy way to be safe).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from alignment.config import RoundConfig
+from alignment.records import Label, Pair, PoolItem, Principle, Sample, SeedPair
+from alignment.refusal import is_refusal
+from alignment.tasks import check, generate
+
+Revise = Callable[[str, str, Principle], str | None]  # (prompt, violating answer, principle) -> accepted revision
+
+
+@dataclass(frozen=True)
+class Material:
+    """What pairs are made from."""
+
+    samples: list[Sample]
+    labels: dict[str, Label]  # by query id
+    principles: dict[str, Principle]
+    seeds: list[SeedPair]
+    pool: list[PoolItem]
+
+
+def build_pairs(
+    config: RoundConfig, material: Material, *, revise: Revise, answer: Callable[[list[str]], list[str]]
+) -> list[Pair]:
+    """All training pairs of the round. `answer` gives the base model's own answers to harmless prompts."""
+    rng = random.Random(f"{config.seed}:{config.number}:pairs")
+    pairs: list[Pair] = []
+    safe = _SafeAnswers(material.principles, rng)
+    for sample in material.samples:
+        label = material.labels.get(sample.query["id"])
+        if sample.query["kind"] == "competence":
+            pairs += _from_task(sample)
+        elif label is not None:
+            pairs += _from_label(config, sample, label, material.principles, safe, revise)
+    pairs += _replayed_attacks(config, material, safe, rng)
+    declines = sum(p.kind == "unsafe" for p in pairs)
+    answers = sum(p.kind == "harmless" for p in pairs)
+    pairs += _lookalikes(config, material, {p.prompt for p in pairs}, max(declines - answers, config.replay), answer)
+    if config.objective == "competence":
+        pairs += _tasks(config)
+    return pairs
+
+
+class _SafeAnswers:
+    """A principle's shipped safe answers in turn, so that no single sentence is what is learnt."""
+
+    def __init__(self, principles: dict[str, Principle], rng: random.Random) -> None:
+        self._lists = {k: rng.sample(p.safe_answers, len(p.safe_answers)) for k, p in principles.items()}
+        self._next = dict.fromkeys(self._lists, 0)
+
+    def get(self, key: str) -> str | None:
+        answers = self._lists.get(key)
+        if not answers:
+            return None
+        self._next[key] += 1
+        return answers[self._next[key] % len(answers)]
+
+
+def _from_label(
+    config: RoundConfig, sample: Sample, label: Label, principles: dict[str, Principle],
+    safe: _SafeAnswers, revise: Revise,
+) -> list[Pair]:  # fmt: skip
+    query = sample.query
+    texts = {r["id"]: r["text"] for r in sample.responses}
+    weight = label.weight * (1.0 if label.source == "critic" else config.human_weight)
+    broken = [i for i, p in label.violates.items() if p >= 0.5 and i in texts]
+    fine = [i for i, p in label.violates.items() if p < 0.5 and texts.get(i, "").strip()]
+    key = next((p for p in label.principles if p in principles), query["principle"])
+
+    def pair(chosen: str, rejected: str | None, source: str, times: float = 1.0) -> Pair:
+        return Pair(query["text"], chosen, rejected, weight * times, query["kind"], source, query["id"], key)
+
+    if label.rewrite:
+        worst = broken or [i for i in texts if i not in fine] or list(texts)
+        return [pair(label.rewrite, texts[worst[0]], "rewrite")]
+    if label.preferred in texts and label.preferred not in broken:
+        others = [i for i in texts if i != label.preferred]
+        return [pair(texts[label.preferred], texts[others[0]] if others else None, "preference")]
+    # On an unsafe prompt a fine answer is one that declines or redirects; keep those that say so plainly.
+    best = [i for i in fine if query["kind"] == "harmless" or is_refusal(texts[i])]
+    if query["kind"] == "harmless":
+        best = [i for i in best if not is_refusal(texts[i])]
+    if best:
+        return [pair(texts[best[0]], texts[broken[0]] if broken else None, "own answer")]
+    if not broken or query["kind"] == "harmless":
+        return []
+    bad = texts[broken[0]]
+    principle = principles.get(key)
+    revised = revise(query["text"], bad, principle) if principle else None
+    chosen = revised or safe.get(key) or safe.get(query["principle"])
+    return [pair(chosen, bad, "revision" if revised else "safe answer")] if chosen else []
+
+
+def _from_task(sample: Sample) -> list[Pair]:
+    """An own right answer, checked by program, against an own wrong one; the short answer where all are wrong."""
+    query = sample.query
+    task = query["task"] or {}
+    right = [r["text"] for r in sample.responses if check(task, r["text"])]
+    wrong = [r["text"] for r in sample.responses if not check(task, r["text"]) and r["text"].strip()]
+    chosen = right[0] if right else str(task.get("answer", ""))
+    if not chosen:
+        return []
+    return [
+        Pair(
+            query["text"], chosen, wrong[0] if wrong else None, 1.0, "competence", "program", query["id"],
+            query["principle"],
+        )
+    ]  # fmt: skip
+
+
+def _replayed_attacks(
+    config: RoundConfig, material: Material, safe: _SafeAnswers, rng: random.Random
+) -> list[Pair]:
+    """Earlier rounds' violating prompts, and seed attacks, so that nothing learnt before is forgotten.
+
+    Seeds are only used once people or critic have found this round that the learner fails on such attacks
+    at all: without a single violating label there is nothing to teach.
+    """
+    failing = {
+        s.query["category"]
+        for s in material.samples
+        if (label := material.labels.get(s.query["id"])) and any(p >= 0.5 for p in label.violates.values())
+    }
+    found = [(i.prompt, i.principle) for i in material.pool if i.kind == "unsafe" and i.violates >= 0.5]
+    asked = {s.query["seed"] for s in material.samples}
+    fresh = [(p.unsafe, p.principle) for p in material.seeds if p.category in failing and p.id not in asked]
+    chosen = rng.sample(found, min(len(found), config.replay // 2))
+    chosen += rng.sample(fresh, min(len(fresh), config.replay - len(chosen)))
+    pairs = []
+    for prompt, key in chosen:
+        text = safe.get(key)
+        if text:
+            pairs.append(Pair(prompt, text, None, 1.0, "unsafe", "replay", None, key))
+    return pairs
+
+
+def _lookalikes(
+    config: RoundConfig, material: Material, used: set[str], count: int, answer: Callable[[list[str]], list[str]]
+) -> list[Pair]:
+    """Harmless twins, first of the seeds that were attacked this round, with the base model's own answers."""
+    asked = {s.query["seed"] for s in material.samples}
+    rng = random.Random(f"{config.seed}:{config.number}:twins")
+    twins = [p for p in rng.sample(material.seeds, len(material.seeds)) if p.harmless and p.harmless not in used]
+    twins = sorted(twins, key=lambda p: p.id not in asked)[: round(count * 1.15)]
+    texts = answer([p.harmless for p in twins]) if twins else []
+    return [
+        Pair(p.harmless, text, None, 1.0, "harmless", "look-alike", None, p.principle)
+        for p, text in zip(twins, texts, strict=True)
+        if text.strip() and not is_refusal(text)
+    ][:count]
+
+
+def _tasks(config: RoundConfig) -> list[Pair]:
+    """Ground truth for a competence round, from the training split of the task generator."""
+    levels = config.levels
+    pairs = []
+    for level in levels:
+        for task in generate(config.seed * 7919 + config.number, level, config.sft_steps * 2 // len(levels), "train"):
+            pairs.append(Pair(task.prompt, task.answer, None, 1.0, "competence", "program", None, task.family))
+    return pairs

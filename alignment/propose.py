@@ -1,0 +1,243 @@
+"""The propose phase: attack -> respond -> critique -> select, in chunks, so that people can start early.
+
+One row of `propose/samples-NNN.jsonl` holds a sample whole (query, responses, critiques, flag, propensity).
+A chunk's file is written at once; a killed phase goes on at the first chunk that has none.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import nullcontext
+
+import numpy as np
+
+from alignment.attacker import record_id, write_attacks
+from alignment.config import RoundConfig
+from alignment.critic import Critic, LabelledAnswer, fit_critic
+from alignment.endpoint import Generator, load_generator
+from alignment.feature_cache import cache_folder, cached_features
+from alignment.language_model import Features, LanguageModel, middle_layers
+from alignment.metrics.gaps import elicitation_gap
+from alignment.metrics.rates import attack_success, attack_success_by_group
+from alignment.records import Critique, Flag, Metric, PoolItem, Principle, Query, Response, Sample, SeedPair
+from alignment.rundir import RunDir, read_rows, write_rows
+from alignment.seed_files import shipped_exemplars, shipped_probes
+from alignment.selection import Choice, Mix, Signals, next_offset, select
+from alignment.tasks import generate
+
+FAMILY_PRINCIPLE = {"arithmetic": "right-arithmetic", "format": "follow-format", "reasoning": "shown-reasoning"}
+
+
+def propose(run: RunDir) -> None:
+    """Runs or resumes the phase in `run`; every sample is announced as an item event."""
+    config = run.config()
+    events = run.events
+    events.emit("load", message=f"Loading {config.learner}")
+    principles = read_rows(run.inputs / "principles.jsonl", Principle)
+    pool = read_rows(run.inputs / "pool.jsonl", PoolItem)
+    learner = load_learner(config, run)
+    reader = learner if isinstance(learner, LanguageModel) and not config.critic else load_reader(config)
+
+    queries_path = run.propose / "attacks.jsonl"
+    if not queries_path.exists():
+        events.emit("attack", 0, config.attacks, message="Writing attacks")
+    queries = run.stage(queries_path, Query, lambda: _write_queries(config, run, pool, learner))
+    events.emit("attack", len(queries), len(queries), message=_describe(queries))
+
+    critic, _ = fit_critic(exemplar_rows(reader) + pool_rows(reader, pool, config), principles, seed=config.seed)
+    chunks = [queries[i : i + config.chunk] for i in range(0, len(queries), config.chunk)]
+    judgeable = sum(q.kind != "competence" for q in queries)
+    start = random.Random(f"{config.seed}:{config.number}:select").random()
+    samples: list[Sample] = []
+    for number, chunk in enumerate(chunks):
+        path = run.propose / f"samples-{number:03d}.jsonl"
+        done = sum(len(c) for c in chunks[:number])
+
+        def make(chunk: list[Query] = chunk, number: int = number, done: int = done) -> list[Sample]:
+            events.emit("respond", done, len(queries))
+            responses = _respond(config, learner, chunk, number)
+            events.emit("critique", done, len(queries))
+            flat = [r for own in responses for r in own]
+            owners = [q for q, own in zip(chunk, responses, strict=True) for _ in own]
+            features = reader.features(
+                [q.text for q in owners], [r.text for r in flat], layers=middle_layers(reader.layers)
+            )
+            critiques = critic.critique(owners, flat, features)
+            spent = [s.propensity for s in samples if s.query["kind"] != "competence"]
+            share = sum(q.kind != "competence" for q in chunk) / max(judgeable, 1)
+            rng = np.random.default_rng([config.seed, config.number, number])
+            return _select(
+                config, chunk, responses, critiques, features, critic,
+                budget=config.budget * share, rng=rng, offset=next_offset(start, spent),
+            )  # fmt: skip
+
+        made = run.stage(path, Sample, make)
+        samples += made
+        for sample in made:
+            events.emit("select", done, len(queries), item={"type": "sample", **sample.to_json()})
+        flagged = sum(s.flag is not None for s in samples)
+        events.emit("select", done + len(chunk), len(queries), message=f"{flagged} samples flagged so far")
+    write_rows(run.propose / "metrics.jsonl", propose_metrics(config, samples))
+    run.write_manifest({"phase": "propose", "seed": config.seed, "round": config.number})
+    events.emit("finished", len(queries), len(queries), message=f"{len(samples)} samples, {flagged} for people")
+
+
+def load_learner(config: RoundConfig, run: RunDir) -> Generator:
+    adapter = str(run.path / config.learner_adapter) if config.learner_adapter else ""
+    return load_generator(config.learner, adapter=adapter, dtype=config.dtype, device=config.device)
+
+
+def load_reader(config: RoundConfig) -> LanguageModel:
+    """The model whose hidden states critic and judge read, where it is not the learner itself."""
+    name = config.critic or config.learner
+    if name.startswith("http"):
+        raise ValueError(
+            f"{name} is an endpoint and shows no hidden states; set the critic to a local model folder or Hub id"
+        )
+    return LanguageModel.load(name, dtype=config.dtype, device=config.device)
+
+
+def exemplar_rows(reader: LanguageModel) -> list[LabelledAnswer]:
+    """The shipped exemplars for the critic; those set aside for the judge and the competence ones stay out."""
+    rows = [e for e in shipped_exemplars() if e.use == "critic" and e.category != "none"]
+    features = cached_features(
+        reader, [e.prompt for e in rows], [e.response for e in rows],
+        layers=middle_layers(reader.layers), folder=cache_folder(reader.name),
+    )  # fmt: skip
+    return [
+        LabelledAnswer(e.prompt, float(e.verdict == "violates"), e.principle, 1.0, False, f)
+        for e, f in zip(rows, features, strict=True)
+    ]
+
+
+def pool_rows(reader: LanguageModel, pool: list[PoolItem], config: RoundConfig) -> list[LabelledAnswer]:
+    """Labels of earlier rounds, with the weight of people's word."""
+    items = [i for i in pool if i.kind != "competence" and i.response.strip()]
+    features = reader.features(
+        [i.prompt for i in items], [i.response for i in items], layers=middle_layers(reader.layers)
+    )
+    return [
+        LabelledAnswer(i.prompt, i.violates, i.principle, i.weight * config.human_weight, True, f)
+        for i, f in zip(items, features, strict=True)
+    ]
+
+
+def competence_queries(config: RoundConfig) -> list[Query]:
+    queries = []
+    per_level = {level: config.competence // len(config.levels) for level in config.levels}
+    for level in config.levels[: config.competence % len(config.levels)]:
+        per_level[level] += 1
+    for level, count in per_level.items():
+        for i, task in enumerate(generate(config.seed * 1000 + config.number, level, count, "train")):
+            queries.append(
+                Query(
+                    id=record_id(config, "competence", level, i), text=task.prompt, kind="competence",
+                    category="competence", principle=FAMILY_PRINCIPLE[task.family], style=task.family, level=level,
+                    operator="task", seed=task.key, written_by="program", task=task.to_json(),
+                )
+            )  # fmt: skip
+    return queries
+
+
+def _write_queries(config: RoundConfig, run: RunDir, pool: list[PoolItem], learner: Generator) -> list[Query]:
+    seeds = read_rows(run.inputs / "seeds.jsonl", SeedPair)
+    if not seeds:
+        raise ValueError("there are no seeds to attack from; import some with: manage.py import_seeds FILE")
+    attacker = load_generator(config.attacker, dtype=config.dtype) if config.attacker else learner
+    # Without its adapter: a learner that has learnt to decline makes a poor attacker.
+    with attacker.base() if isinstance(attacker, LanguageModel) else nullcontext():
+        attacks = write_attacks(config, seeds, pool, attacker, [p.prompt for p in shipped_probes()])
+    queries = attacks + competence_queries(config)
+    # Mixed, so that every chunk holds every kind and its share of the budget means the same.
+    random.Random(f"{config.seed}:{config.number}:order").shuffle(queries)
+    # A parent comes before what was made from it, because the server links them.
+    order = {q.id: i for i, q in enumerate(queries)}
+    return sorted(queries, key=lambda q: (max(order[q.id], order.get(q.parent or "", 0)), q.parent is not None))
+
+
+def _respond(config: RoundConfig, learner: Generator, chunk: list[Query], number: int) -> list[list[Response]]:
+    answers = learner.generate(
+        [q.text for q in chunk], max_new_tokens=config.max_new_tokens, temperature=config.temperature,
+        seed=config.seed + 1000 * config.number + number, copies=config.responses,
+    )  # fmt: skip
+    return [
+        [
+            Response(record_id(config, "response", q.id, k), q.id, k, g.text, g.tokens, g.finish, config.learner)
+            for k, g in enumerate(own)
+        ]
+        for q, own in zip(chunk, answers, strict=True)
+    ]
+
+
+def _select(
+    config: RoundConfig, chunk: list[Query], responses: list[list[Response]], critiques: list[Critique],
+    features: list[Features], critic: Critic, *, budget: float, rng: np.random.Generator, offset: float,
+) -> list[Sample]:  # fmt: skip
+    """Samples of a chunk with their flags. Program-checked queries take no part in the draw: propensity 0."""
+    own: dict[str, list[Critique]] = {q.id: [] for q in chunk}
+    place: dict[str, list[np.ndarray]] = {q.id: [] for q in chunk}
+    for critique, feature in zip(critiques, features, strict=True):
+        own[critique.query].append(critique)
+        place[critique.query].append(feature.mean_KD[1])
+    judged = [q for q in chunk if q.kind != "competence"]
+
+    def most(query: Query, name: str) -> float:
+        return max((getattr(c, name) or 0.0 for c in own[query.id]), default=0.0)
+
+    worst = [max(own[q.id], key=lambda c: c.violation or 0.0) for q in judged]
+    choices = select(
+        Signals(
+            violation=np.array([most(q, "violation") for q in judged]),
+            uncertainty=np.array([most(q, "uncertainty") for q in judged]),
+            disagreement=np.array([most(q, "disagreement") for q in judged]),
+            features=np.array([np.mean(place[q.id], axis=0) for q in judged]).reshape(len(judged), -1).astype(float),
+            failed=np.array([any(c.status != "ok" for c in own[q.id]) for q in judged], dtype=bool),
+            principles=[critic.titles.get(w.principle, w.principle) for w in worst],
+            members=critic.size,
+        ),
+        budget=budget, audit_share=config.audit_share, rng=rng, offset=offset,
+        mix=Mix(config.mix_violation, config.mix_uncertainty, config.mix_disagreement, config.mix_diversity),
+    ) if judged else []  # fmt: skip
+    decided: dict[str, Choice] = {q.id: c for q, c in zip(judged, choices, strict=True)}
+    samples = []
+    for query, answers in zip(chunk, responses, strict=True):
+        choice = decided.get(query.id)
+        flag = None
+        if choice and choice.chosen and choice.reason:
+            flag = Flag(query.id, choice.reason, choice.propensity, choice.priority, choice.words).to_json()
+        samples.append(
+            Sample(
+                query.to_json(), [r.to_json() for r in answers], [c.to_json() for c in own[query.id]], flag,
+                choice.propensity if choice else 0.0,
+            )
+        )  # fmt: skip
+    return samples
+
+
+def propose_metrics(config: RoundConfig, samples: list[Sample]) -> list[Metric]:
+    """What this round's own queries show of the model before training. A sample counts once, by its worst answer."""
+    unsafe = [s for s in samples if s.query["kind"] == "unsafe"]
+    worst = [_worst(s) for s in unsafe]
+    name = "fresh_attack_success"
+    metrics = [attack_success(worst, name=name, model="old")]
+    metrics += attack_success_by_group(worst, [s.query["category"] for s in unsafe], name=name, model="old")
+    right = [[bool(c["correct"]) for c in s.critiques] for s in samples if s.query["kind"] == "competence"]
+    table = np.array([r for r in right if len(r) == config.responses], dtype=bool).reshape(-1, config.responses)
+    return [*metrics, elicitation_gap(table, seed=config.seed, model="old")]
+
+
+def _worst(sample: Sample) -> bool | None:
+    """True where any answer violates by the critic; None where none does but one could not be judged."""
+    seen = [c["violation"] for c in sample.critiques]
+    if any(v is not None and v >= 0.5 for v in seen):
+        return True
+    return None if any(v is None for v in seen) else False
+
+
+def _describe(queries: list[Query]) -> str:
+    kinds = {kind: sum(q.kind == kind for q in queries) for kind in ("unsafe", "harmless", "competence")}
+    operators = len({q.operator for q in queries if q.kind == "unsafe"})
+    return (
+        f"{kinds['unsafe']} attacks by {operators} operators, {kinds['harmless']} look-alikes, "
+        f"{kinds['competence']} competence queries"
+    )

@@ -1,0 +1,32 @@
+"""Reads what ships in alignment/seeds/: principles, seed pairs, exemplars, probes."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from alignment.records import Exemplar, Principle, Probe, SeedPair
+from alignment.rundir import read_rows
+
+FOLDER = Path(__file__).parent / "seeds"
+
+
+@cache
+def shipped_principles() -> list[Principle]:
+    return read_rows(FOLDER / "principles.jsonl", Principle)
+
+
+@cache
+def shipped_seeds() -> list[SeedPair]:
+    return [pair for path in sorted((FOLDER / "prompts").glob("*.jsonl")) for pair in read_rows(path, SeedPair)]
+
+
+@cache
+def shipped_exemplars() -> list[Exemplar]:
+    return read_rows(FOLDER / "exemplars.jsonl", Exemplar)
+
+
+@cache
+def shipped_probes() -> list[Probe]:
+    """The unsafe and harmless probes; competence probes are made by `tasks` from their own split."""
+    return read_rows(FOLDER / "probes.jsonl", Probe)
