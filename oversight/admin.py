@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -214,7 +214,7 @@ class PersonAdmin(RoleAdmin):
     actions = ("make_link",)
     fields = ("username", "first_name", "last_name", "email", "role", "is_active")
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Sequence[str]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         # Nobody locks themselves out: an operator's own role and account are another operator's business.
         return ("role", "is_active") if obj is not None and obj.pk == request.user.pk else ()
 

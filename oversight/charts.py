@@ -276,7 +276,8 @@ def _path(metrics: Metrics) -> Chart:
     attacks = {point.round: point for point in metrics.series("attack_success")}
     solved = {point.round: point for point in metrics.series("competence")}
     volume = {point.round: point for point in metrics.series("hypervolume")}
-    table, values = [], []
+    table: list[list[str]] = []
+    values: Rows = []
     for number in sorted(set(attacks) & set(solved)):
         attack, skill = attacks[number], solved[number]
         if attack.value is None or skill.value is None:
@@ -301,7 +302,7 @@ def _path(metrics: Metrics) -> Chart:
     if not values:
         reason = metrics.missing("attack_success") or metrics.missing("competence") or "no round measured both"
         return Chart(key, title, question, columns, table, reason=reason)
-    first, now = values[0], [row for row in values if row["kept"]][-1]
+    first, now = values[0], ([row for row in values if row["kept"]] or values)[-1]
     summary = (
         f"Conformity went from {percent(first['x'])} to {percent(now['x'])}, "
         f"competence from {percent(first['y'])} to {percent(now['y'])}, by round {now['round']}."

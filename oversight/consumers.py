@@ -54,5 +54,6 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
 
 def _may_stay(user_id: int | None, session_key: str | None) -> bool:
     """False once the person was deactivated or has signed out in another window."""
-    signed_in = bool(session_key) and SessionStore().exists(session_key)
-    return signed_in and User.objects.filter(pk=user_id, is_active=True).exists()
+    if user_id is None or session_key is None or not SessionStore().exists(session_key):
+        return False
+    return User.objects.filter(pk=user_id, is_active=True).exists()

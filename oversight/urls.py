@@ -1,4 +1,4 @@
-from django.urls import path
+from django.urls import include, path
 
 from oversight.admin import site
 from oversight.views import accounts, gaps, health, overview, page, review, rounds, samples
@@ -29,5 +29,6 @@ urlpatterns = [
     path("sign-out/", accounts.sign_out, name="sign-out"),
     path("health/live", health.live, name="health-live"),
     path("health/ready", health.ready, name="health-ready"),
+    path("api/", include("oversight.api.urls")),
     path("admin/", site.urls),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, F, Q, QuerySet
@@ -46,7 +47,8 @@ def read_base(experiment: Experiment) -> dict[str, float | None]:
 
 def _rows(rounds: list[Round]) -> list[RoundRow]:
     ids = [round.pk for round in rounds]
-    counts = {row["round"]: row for row in count_samples(Sample.objects.filter(round__in=ids))}
+    counted = count_samples(Sample.objects.filter(round__in=ids))
+    counts: dict[UUID, dict[str, Any]] = {row["round"]: row for row in counted}
     metrics = {
         (point.round_id, point.name): point
         for point in MetricPoint.objects.filter(round__in=ids, name__in=SHOWN, group="", model="new")
@@ -74,7 +76,7 @@ def _rows(rounds: list[Round]) -> list[RoundRow]:
     return rows
 
 
-def count_samples(samples: QuerySet[Sample]) -> QuerySet[Sample, dict[str, int]]:
+def count_samples(samples: QuerySet[Sample]) -> QuerySet[Sample, Any]:
     """Per round: all samples, those flagged for people, those that wait, those with an approved label."""
     return (
         samples.order_by()

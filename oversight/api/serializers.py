@@ -1,0 +1,102 @@
+"""What the API says, field by field: a column that is not named here never leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from oversight.models import MetricPoint, Round, Sample
+
+
+class RoundOut(serializers.ModelSerializer[Round]):
+    experiment = serializers.CharField(source="experiment.name")
+    launched_by = serializers.CharField(source="launched_by.username", default=None)
+
+    class Meta:
+        model = Round
+        fields = (
+            "id", "experiment", "number", "objective", "status", "phase", "reason", "budget", "stage", "stage_done",
+            "stage_total", "stage_seconds", "attempt", "launched_by", "queued_at", "started_at", "first_flag_at",
+            "proposed_at", "learning_at", "finished_at", "config",
+        )  # fmt: skip
+
+
+class LaunchIn(serializers.Serializer[Any]):
+    """What differs from the experiment's settings; RoundConfig checks names and values."""
+
+    overrides = serializers.DictField(required=False, default=dict)
+
+
+class SampleOut(serializers.ModelSerializer[Sample]):
+    """A sample in the list. `flag_reason` is null while this person may still be asked about it."""
+
+    round = serializers.IntegerField(source="round.number")
+    prompt = serializers.CharField(source="query.text")
+    kind = serializers.CharField(source="query.kind")
+    category = serializers.CharField(source="query.category")
+    principle = serializers.CharField(source="query.principle")
+    operator = serializers.CharField(source="query.operator")
+    flag_reason = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Sample
+        fields = (
+            "id", "round", "prompt", "kind", "category", "principle", "operator", "status", "flag_reason", "created_at",
+        )  # fmt: skip
+
+    def get_flag_reason(self, sample: Sample) -> str | None:
+        kept_back = self.context.get("blind", True) and sample.status == Sample.Status.QUEUED
+        return None if kept_back else sample.flag_reason
+
+
+class CritiqueOut(serializers.Serializer[Any]):
+    status = serializers.CharField()
+    violation = serializers.FloatField(allow_null=True)
+    uncertainty = serializers.FloatField(allow_null=True)
+    disagreement = serializers.FloatField(allow_null=True)
+    principle = serializers.CharField()
+    rationale = serializers.CharField()
+    span = serializers.ListField(child=serializers.IntegerField(), allow_null=True)
+
+
+class AnswerOut(serializers.Serializer[Any]):
+    index = serializers.IntegerField()
+    text = serializers.CharField()
+    tokens = serializers.IntegerField()
+    cut = serializers.BooleanField()
+    critique = CritiqueOut(allow_null=True)
+    violates = serializers.FloatField(allow_null=True)
+
+
+class ReviewOut(serializers.Serializer[Any]):
+    reviewer = serializers.CharField(source="reviewer.username")
+    action = serializers.CharField()
+    violations = serializers.DictField()
+    rewrite = serializers.CharField()
+    note = serializers.CharField()
+    saw_critic = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+
+
+class HistoryOut(serializers.Serializer[Any]):
+    """One sample with all that led to it; `blind` says that verdicts and others' judgements are kept back."""
+
+    id = serializers.UUIDField(source="sample.id")
+    round = serializers.IntegerField(source="sample.round.number")
+    prompt = serializers.CharField(source="sample.query.text")
+    kind = serializers.CharField(source="sample.query.kind")
+    category = serializers.CharField(source="sample.query.category")
+    principle = serializers.CharField(source="sample.query.principle")
+    status = serializers.CharField(source="sample.status")
+    blind = serializers.BooleanField()
+    answers = AnswerOut(many=True)
+    reviews = ReviewOut(many=True)
+
+
+class MetricOut(serializers.ModelSerializer[MetricPoint]):
+    round = serializers.IntegerField(source="round.number")
+
+    class Meta:
+        model = MetricPoint
+        fields = ("round", "name", "group", "model", "value", "ci_low", "ci_high", "n", "seed", "reason")
