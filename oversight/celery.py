@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init
+from celery.signals import beat_embedded_init, worker_process_init
 
 from oversight.processes import die_with_parent
 from oversight.workers import Presence
@@ -51,6 +51,7 @@ app.steps["consumer"].add(Presence)
 
 
 @worker_process_init.connect(weak=False)
+@beat_embedded_init.connect(weak=False)
 def follow_worker(**_: Any) -> None:
-    """A pool process dies with its worker: one that outlived it would run a round that nobody can stop."""
+    """Pool and scheduler processes die with their worker: one left behind would work where nobody can stop it."""
     die_with_parent()

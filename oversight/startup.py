@@ -153,7 +153,7 @@ def prepare_database() -> None:
         call_command("migrate", verbosity=0, interactive=False)
     except DatabaseError as error:
         shown = connection.settings_dict["HOST"] or connection.settings_dict["NAME"]
-        raise CannotStart(f"the database {shown} cannot be prepared: {str(error).strip()}") from error
+        raise CannotStart(f"the database {shown} cannot be prepared: {' '.join(str(error).split())}") from error
 
 
 def collect_static() -> None:

@@ -102,7 +102,8 @@ def test_a_start_takes_interrupted_rounds_up(sent: list[Any]) -> None:
     said = demo.take_up(demo.fail_interrupted_rounds())
     statuses = {round.pk: (round.status, round.attempt) for round in Round.objects.all()}
     assert statuses == {
-        proposing.pk: ("queued", 2), learning.pk: ("queued", 5), queued.pk: ("queued", 1), cancelled.pk: ("cancelled", 1)
+        proposing.pk: ("queued", 2), learning.pk: ("queued", 5), queued.pk: ("queued", 1),
+        cancelled.pk: ("cancelled", 1),
     }  # fmt: skip
     assert sorted(sent) == sorted([(str(proposing.pk), 2), (str(learning.pk), 5), (str(queued.pk), 1)])
     assert len(said) == 3
