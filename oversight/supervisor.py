@@ -144,8 +144,8 @@ def run() -> None:
         while not supervisor.stopping:
             supervisor.tend()
             time.sleep(0.2)
-    finally:
         say("stopping")
+    finally:
         supervisor.stop()
         if "REDIS_URL" not in os.environ:
             (var / "redis.url").unlink(missing_ok=True)

@@ -41,6 +41,7 @@ class Stack:
         self.out = folder / "out"
         self.process: subprocess.Popen[bytes] | None = None
         self.browser = httpx.Client(base_url=f"http://localhost:{self.port}", follow_redirects=True, timeout=20)
+        self.var.mkdir(parents=True)
         if settings:
             self.manage("migrate", "--verbosity", "0")
             self.manage("prepare_demo")
