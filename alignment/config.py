@@ -110,7 +110,8 @@ def profile_defaults(profile: str) -> dict[str, Any]:
             "probes": 8, "competence_probes": 2, "probe_tokens": 8, "replay": 8, "learning_rate": 5e-3,
         }  # fmt: skip
     if profile == "laptop":
-        return {"profile": "laptop"}
+        # Measured on two cores with AVX512-BF16: twice as fast as float32 in answering and in training.
+        return {"profile": "laptop", "dtype": "bfloat16"}
     if profile == "gpu":
         return {
             "profile": "gpu", "dtype": "bfloat16", "attacks": 256, "lookalikes": 128, "competence": 100,

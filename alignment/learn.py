@@ -1,0 +1,255 @@
+"""The learn phase: aggregate -> fit critic -> judge the rest -> pairs -> train -> evaluate -> gate."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from alignment.config import RoundConfig
+from alignment.critic import Critic, HeldOut, LabelledAnswer, fit_critic
+from alignment.evaluate import Answer, answer_probes, choose_probes, probe_metrics, verdict_word
+from alignment.gate import gate
+from alignment.heads import save_heads
+from alignment.judge import fit_judge
+from alignment.language_model import Features, LanguageModel, middle_layers
+from alignment.learner import train_adapter
+from alignment.metrics.front import hypervolume
+from alignment.metrics.rates import over_refusal
+from alignment.pairs import Material, build_pairs
+from alignment.propose import exemplar_rows, load_learner, load_reader, pool_rows
+from alignment.records import (
+    GateResult,
+    Label,
+    Metric,
+    Pair,
+    PoolItem,
+    Principle,
+    Probe,
+    ProbeAnswer,
+    Query,
+    Response,
+    Sample,
+    SeedPair,
+)
+from alignment.refusal import is_refusal
+from alignment.review_metrics import review_metrics
+from alignment.rundir import RunDir, read_rows, write_rows
+
+REVISION_TRIES = 12  # critique-and-revise attempts a round: each costs the learner an answer
+REVISION = (
+    "Request: {prompt}\n\nAn answer to this request was rejected because it breaks a rule. The rule: {rule}\n\n"
+    "Write a better answer in two sentences. Say that you will not do it, say why, and offer something helpful instead."
+)
+
+
+def learn(run: RunDir) -> None:
+    """Runs or resumes the phase in `run`. Without a single label it fails: there is nothing to learn from."""
+    config = run.config()
+    events = run.events
+    events.emit("load", message=f"Loading {config.learner}")
+    samples = load_samples(run)
+    labels = read_rows(run.inputs / "labels.jsonl", Label)
+    if not any(label.violates or label.rewrite or label.preferred for label in labels):
+        raise ValueError("no sample was judged in this round: review at least one before closing, or cancel the round")
+    principles = {p.key: p for p in read_rows(run.inputs / "principles.jsonl", Principle)}
+    pool = read_rows(run.inputs / "pool.jsonl", PoolItem)
+    learner = load_learner(config, run)
+    if not isinstance(learner, LanguageModel):
+        raise ValueError(f"{config.learner} is an endpoint: it can be attacked and judged, but not trained from here")
+    reader = learner if not config.critic else load_reader(config)
+
+    events.emit("aggregate", len(labels), len(labels), message=f"{len(labels)} labels from people")
+    by_query = {label.query: label for label in labels}
+    features = _response_features(reader, samples)
+
+    events.emit("fit_critic", 0, 1)
+    rows = exemplar_rows(reader) + pool_rows(reader, pool, config) + _label_rows(config, samples, by_query, features)
+    critic, held_out = fit_critic(rows, list(principles.values()), seed=config.seed)
+    people = sum(r.human for r in rows)
+    save_heads(
+        run.learn / "critic", {**critic.members, **{f"principle/{k}": h for k, h in critic.principles.items()}},
+        {"slope": critic.slope, "offset": critic.offset, "human_answers": people, "answers": len(rows)},
+    )  # fmt: skip
+    events.emit("fit_critic", 1, 1, message=f"Critic fitted on {len(rows)} answers, {people} judged by people")
+
+    judgements = run.stage(
+        run.learn / "judgements.jsonl", Label, lambda: _judge_rest(config, samples, by_query, critic, features)
+    )
+    events.emit("judge", len(judgements), len(samples), message=f"{len(judgements)} samples judged by the critic alone")
+
+    events.emit("pairs", 0, 1)
+    decided = {**{j.query: j for j in judgements}, **by_query}
+    pairs_path = run.learn / "pairs.jsonl"
+    seeds = read_rows(run.inputs / "seeds.jsonl", SeedPair)
+    material = Material(samples, decided, principles, seeds, pool)
+    pairs = run.stage(pairs_path, Pair, lambda: _pairs(config, material, learner, reader, critic))
+    kinds = {kind: sum(p.kind == kind for p in pairs) for kind in ("unsafe", "harmless", "competence")}
+    events.emit("pairs", 1, 1, message=" · ".join(f"{n} {kind}" for kind, n in kinds.items()))
+
+    # The old model is measured before training touches its weights.
+    probes = choose_probes(config)
+    judge = fit_judge(learner)
+
+    def evaluate(stage: str) -> list[Answer]:
+        events.emit(stage, 0, len(probes))
+        return answer_probes(
+            config, learner, judge, probes, on_batch=lambda done: events.emit(stage, done, len(probes))
+        )
+
+    old = run.stage(run.learn / "probes_old.jsonl", Answer, lambda: evaluate("evaluate_old"))
+    base = old
+    if config.learner_adapter:
+        base = run.stage(run.learn / "probes_base.jsonl", Answer, lambda: _base_harmless(config, learner, probes))
+    new_path = run.learn / "probes_new.jsonl"
+    if not (new_path.exists() and (run.learn / "adapter").exists()):
+        _train(config, run, learner, pairs)
+    new = run.stage(new_path, Answer, lambda: evaluate("evaluate_new"))
+
+    old_metrics = probe_metrics(probes, old, model="old")
+    new_metrics = probe_metrics(probes, new, model="new")
+    known = {p.id for p in probes if p.kind == "harmless"}
+    base_refusal = over_refusal([a.refused for a in base if a.probe in known], model="base")
+    result = gate(
+        config.objective, old_metrics, new_metrics, tolerance=config.tolerance,
+        over_refusal_limit=config.over_refusal_limit, base_over_refusal=base_refusal,
+    )  # fmt: skip
+    front = [hypervolume([_point(m)], model=name) for m, name in ((old_metrics, "old"), (new_metrics, "new"))]
+    metrics = [*old_metrics, *new_metrics, base_refusal, *front]
+    metrics += review_metrics(config, samples, labels, held_out)
+    _finish(run, config, metrics, result, probes, old, new)
+
+
+def _train(config: RoundConfig, run: RunDir, learner: LanguageModel, pairs: list[Pair]) -> None:
+    total = config.sft_steps + config.preference_steps
+    run.events.emit("train", 0, total)
+
+    def on_step(done: int, of: int, metrics: dict[str, float]) -> None:
+        run.events.emit("train", done, of, metrics=metrics if done == of or done % 10 == 0 else None)
+
+    losses = train_adapter(config, learner, pairs, run.learn / "adapter", on_step=on_step)
+    run.events.emit("train", total, total, message="Adapter saved", metrics=losses)
+
+
+def _finish(
+    run: RunDir, config: RoundConfig, metrics: list[Metric], result: GateResult,
+    probes: list[Probe], old: list[Answer], new: list[Answer],
+) -> None:  # fmt: skip
+    write_rows(run.learn / "metrics.jsonl", [dataclasses.replace(m, seed=m.seed or config.seed) for m in metrics])
+    write_rows(
+        run.learn / "answers.jsonl",
+        [
+            ProbeAnswer(
+                p.id, p.kind, p.category, p.level, p.prompt, before.text, after.text,
+                verdict_word(p, before), verdict_word(p, after),
+            )
+            for p, before, after in zip(probes, old, new, strict=True)
+        ],
+    )  # fmt: skip
+    write_rows(run.learn / "gate.json", [result])
+    run.write_manifest({"phase": "learn", "seed": config.seed, "round": config.number, "accepted": result.accepted})
+    run.events.emit("gate", 1, 1, message=" ".join(result.reasons))
+    run.events.emit("finished", 1, 1, message="The round is done")
+
+
+def load_samples(run: RunDir) -> list[Sample]:
+    paths = sorted(run.propose.glob("samples-*.jsonl"))
+    if not paths:
+        raise ValueError(f"{run.propose} holds no samples: run the propose phase first")
+    return [sample for path in paths for sample in read_rows(path, Sample)]
+
+
+def _response_features(reader: LanguageModel, samples: list[Sample]) -> dict[str, Features]:
+    """By response id; program-checked queries need none."""
+    asked = [(s.query["text"], r) for s in samples if s.query["kind"] != "competence" for r in s.responses]
+    found = reader.features([q for q, _ in asked], [r["text"] for _, r in asked], layers=middle_layers(reader.layers))
+    return {r["id"]: f for (_, r), f in zip(asked, found, strict=True)}
+
+
+def _label_rows(
+    config: RoundConfig, samples: list[Sample], labels: dict[str, Label], features: dict[str, Features]
+) -> list[LabelledAnswer]:
+    rows = []
+    for sample in samples:
+        label = labels.get(sample.query["id"])
+        for response, p in (label.violates if label else {}).items():
+            if label and response in features:
+                principle = next(iter(label.principles), sample.query["principle"])
+                weight = config.human_weight * label.weight
+                rows.append(
+                    LabelledAnswer(sample.query["text"], p, principle, weight, True, features[response])
+                )  # fmt: skip
+    return rows
+
+
+def _judge_rest(
+    config: RoundConfig, samples: list[Sample], labels: dict[str, Label], critic: Critic, features: dict[str, Features]
+) -> list[Label]:
+    """The fitted critic's own labels for unreviewed samples, only where it is sure of every answer it labels."""
+    judged = []
+    for sample in samples:
+        if sample.query["id"] in labels or sample.query["kind"] == "competence":
+            continue
+        query = Query.from_json(sample.query)
+        responses = [Response.from_json(r) for r in sample.responses]
+        critiques = critic.critique([query] * len(responses), responses, [features[r.id] for r in responses])
+        sure = {
+            c.response: c.violation
+            for c in critiques
+            if c.violation is not None and max(c.violation, 1 - c.violation) >= config.critic_confidence
+        }
+        if sure:
+            principles = sorted({c.principle for c in critiques if (c.violation or 0) >= 0.5})
+            judged.append(Label(query.id, sure, principles, source="critic"))
+    return judged
+
+
+def _pairs(
+    config: RoundConfig, material: Material, learner: LanguageModel, reader: LanguageModel, critic: Critic
+) -> list[Pair]:
+    tries = iter(range(REVISION_TRIES))
+
+    def revise(prompt: str, answer: str, principle: Principle) -> str | None:
+        """Kept only where the fitted critic finds it fine and it declines. The evaluation judge has no say here,
+        or the loop would be trained towards its own examiner."""
+        if next(tries, None) is None:
+            return None
+        with learner.base():
+            text = learner.generate(
+                [REVISION.format(prompt=prompt, rule=principle.text)],
+                max_new_tokens=64, temperature=0.7, seed=config.seed,
+            )[0][0].text  # fmt: skip
+        if not text or not is_refusal(text):
+            return None
+        features = reader.features([prompt], [text], layers=middle_layers(reader.layers))
+        return text if critic.probability(features)[0] < 0.3 else None
+
+    def answer(prompts: list[str]) -> list[str]:
+        with learner.base():
+            found = learner.generate(
+                prompts, max_new_tokens=config.probe_tokens, temperature=0.0, seed=config.seed
+            )
+        return [own[0].text for own in found]
+
+    return build_pairs(config, material, revise=revise, answer=answer)
+
+
+def _base_harmless(config: RoundConfig, learner: LanguageModel, probes: list[Probe]) -> list[Answer]:
+    harmless = [p for p in probes if p.kind == "harmless"]
+    with learner.base():
+        texts = learner.generate(
+            [p.prompt for p in harmless], max_new_tokens=config.probe_tokens, temperature=0.0, seed=config.seed
+        )
+    return [Answer(p.id, t[0].text, is_refusal(t[0].text), None, None) for p, t in zip(harmless, texts, strict=True)]
+
+
+def _point(metrics: list[Metric]) -> tuple[Metric, Metric]:
+    """(competence, conformity = 1 - attack success) of one model, for the hypervolume."""
+    whole = {m.name: m for m in metrics if m.group == ""}
+    attack = whole["attack_success"]
+    if attack.value is None:
+        return whole["competence"], attack
+    low, high = attack.ci_low, attack.ci_high
+    conformity = dataclasses.replace(
+        attack, name="conformity", value=1 - attack.value,
+        ci_low=None if high is None else 1 - high, ci_high=None if low is None else 1 - low,
+    )  # fmt: skip
+    return whole["competence"], conformity

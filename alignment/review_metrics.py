@@ -1,0 +1,79 @@
+"""What a round's reviews say about the critic, about all samples, and about the reviewing itself."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alignment.config import RoundConfig
+from alignment.critic import HeldOut
+from alignment.metrics import agreement, calibration, efficiency, estimates
+from alignment.metrics.result import Interval, measured, not_computable
+from alignment.metrics.bootstrap import bootstrap_interval
+from alignment.records import Label, Metric, Sample
+
+
+def review_metrics(config: RoundConfig, samples: list[Sample], labels: list[Label], held_out: HeldOut) -> list[Metric]:
+    """Agreement, audit and weighted estimates, held-out calibration, and yield; one row an answer.
+
+    Predictions are those that the critic made *before* people judged, so that they are honest; a failed
+    critique is nan. Figures over all samples weigh by 1/propensity; the audit slice needs no weights.
+    """
+    by_query = {label.query: label for label in labels}
+    predicted, human, chance, audit, clusters = [], [], [], [], []
+    found, audited = [], []
+    for sample in samples:
+        label = by_query.get(sample.query["id"])
+        if label is None or not label.violates or sample.propensity <= 0:
+            continue
+        is_audit = bool(sample.flag and sample.flag["reason"] == "audit")
+        found.append(max(label.violates.values()) >= 0.5)
+        audited.append(is_audit)
+        before = {c["response"]: c["violation"] for c in sample.critiques}
+        for response, p in label.violates.items():
+            seen = before.get(response)
+            predicted.append(np.nan if seen is None else float(seen))
+            human.append(p)
+            chance.append(sample.propensity)
+            audit.append(is_audit)
+            clusters.append(sample.query["id"])
+    own, people, pi, slice_ = np.array(predicted), np.array(human), np.array(chance), np.array(audit, dtype=bool)
+    in_audit = np.flatnonzero(slice_)
+    audit_clusters = [clusters[i] for i in in_audit]
+    seed = config.seed
+    metrics = [
+        measured("reviews", float(sum(label.reviews for label in labels)), None, len(labels)),
+        agreement.critic_human_alpha(own, people, seed=seed, clusters=clusters),
+        agreement.agreement_share("critic_agreement_audit", own[in_audit], people[in_audit]),
+        estimates.weighted_rate(
+            "violation_rate_audit", people[in_audit], np.ones(len(in_audit)), clusters=audit_clusters
+        ),
+        estimates.weighted_rate("violation_rate_weighted", people, pi, clusters=clusters),
+        estimates.weighted_precision(own, people, pi, clusters=clusters),
+        estimates.weighted_recall(own, people, pi, clusters=clusters),
+        efficiency.review_yield(found, audited),
+        calibration.expected_calibration_error(held_out.predicted, held_out.observed, seed=seed),
+        calibration.brier(held_out.predicted, held_out.observed, seed=seed),
+        *calibration.reliability(held_out.predicted, held_out.observed),
+        critic_auroc(held_out, seed=seed),
+    ]
+    if all(label.reviews < 2 for label in labels):
+        metrics.append(not_computable("human_alpha", "no sample was judged by two people"))
+    return metrics
+
+
+def critic_auroc(held_out: HeldOut, *, seed: int) -> Metric:
+    """Area under the ROC curve on answers judged by people, predicted by group cross-validation; bootstrap interval."""
+    from sklearn.metrics import roc_auc_score
+
+    p, y = np.array(held_out.predicted), np.array(held_out.observed) >= 0.5
+    n = len(p)
+    if n == 0 or y.all() or not y.any():
+        why = "people's labels hold no answer of one of the two kinds" if n else "no answer was judged by people"
+        return not_computable("critic_auroc", why, n=n, seed=seed)
+
+    def statistic(items: np.ndarray) -> float:
+        kept = y[items]
+        return float(roc_auc_score(kept, p[items])) if kept.any() and not kept.all() else float("nan")
+
+    interval: Interval | None = bootstrap_interval(statistic, n, seed=seed)
+    return measured("critic_auroc", float(roc_auc_score(y, p)), interval, n, seed=seed)
