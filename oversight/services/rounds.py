@@ -65,7 +65,7 @@ def preflight(experiment: Experiment) -> list[str]:
     if open_round is not None:
         problems.append(f"Round {open_round.number} is {open_round.status}; wait for its end, or cancel it.")
     if not experiment.seeds.exists():
-        problems.append("The experiment has no seeds to attack from; import some with `manage.py import_seeds FILE`.")
+        problems.append("The experiment has no seeds to attack from; import some: manage.py import_seeds FILE.")
     if not experiment.constitution.principles.exists():
         problems.append(f"The constitution {experiment.constitution} has no principles; add some in the admin.")
     asked_people = rounds.filter(status=Status.DONE, budget__gt=0).exists()
@@ -82,7 +82,7 @@ def _worker_problems() -> list[str]:
     except RedisError as error:
         return [f"The broker does not answer ({error}); start it, then try again."]
     if not names:
-        return ["No worker is listening on the queue gpu; start one with `make run` or `celery -A oversight worker`."]
+        return ["No worker is listening on the queue gpu; start one: make run, or a Celery worker with -Q gpu."]
     return []
 
 
