@@ -297,7 +297,10 @@ class Review(UuidModel):
     supersedes = models.OneToOneField("self", null=True, on_delete=models.PROTECT, related_name="superseded_by")
 
     class Meta:
-        indexes = [models.Index(fields=["reviewer", "-created_at"], name="review_recent")]
+        indexes = [
+            models.Index(fields=["reviewer", "-created_at"], name="review_recent"),
+            models.Index(fields=["sample", "reviewer"], name="review_of"),  # "has this person answered it?"
+        ]
 
     def says_violates(self, index: int) -> bool | None:
         """What this judgement says of one answer; None where it says nothing, as a preference does."""
