@@ -167,7 +167,7 @@ def list_lineage(query: Query) -> list[Query]:
 
 def count_reviews(round_: Round, user: User) -> Counts:
     statuses = dict(
-        Sample.objects.filter(round=round_, status__in=FLAGGED).order_by().values_list("status").annotate(n=Count("pk"))
+        Sample.objects.filter(round=round_, status__in=FLAGGED).order_by().values_list("status").annotate(n=Count("*"))
     )
     flagged = sum(statuses.values())
     growing = round_.status == Round.Status.PROPOSING

@@ -76,7 +76,7 @@ def claim_next(*, user: User) -> Claim | None:
         sample_id = _queue(user, round_id).select_for_update(skip_locked=True).values_list("pk", flat=True).first()
         if sample_id is None:
             continue  # all that was free is being taken by others this moment
-        claim = take(sample=_load(sample_id), user=user)
+        claim = take(sample=load_sample(sample_id), user=user)
         if claim is not None:
             return claim
     return None
@@ -118,17 +118,17 @@ def release(*, user: User, sample_id: UUID | None = None) -> int:
 
 def _held(user: User) -> Claim | None:
     """Also prolongs it: who looks at the page is at work."""
-    now = timezone.now()
     lease = (
-        Lease.objects.filter(holder=user, expires_at__gt=now, sample__round__status__in=SERVING)
-        .select_related("sample__round__experiment", "sample__query__parent__parent")
+        Lease.objects.filter(holder=user, expires_at__gt=timezone.now(), sample__round__status__in=SERVING)
         .order_by("-expires_at")
         .first()
     )
     if lease is None:
         return None
     expires_at = heartbeat(user=user, sample_id=lease.sample_id, fence=lease.fence)
-    return Claim(sample=lease.sample, fence=lease.fence, expires_at=expires_at) if expires_at else None
+    if expires_at is None:
+        return None
+    return Claim(sample=load_sample(lease.sample_id), fence=lease.fence, expires_at=expires_at)
 
 
 def _free_samples(user: User) -> QuerySet[Sample]:
@@ -145,7 +145,8 @@ def _queue(user: User, round_id: UUID) -> QuerySet[Sample]:
     return _free_samples(user).filter(round_id=round_id).order_by("-priority", "id")
 
 
-def _load(sample_id: UUID) -> Sample:
+def load_sample(sample_id: UUID) -> Sample:
+    """A sample with all that the workbench shows of it."""
     return Sample.objects.select_related("round__experiment", "query__parent__parent").get(pk=sample_id)
 
 

@@ -6,7 +6,7 @@ nothing here locks a round while it holds a sample.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from django.db import transaction
@@ -110,7 +110,7 @@ def undo_last(*, user: User, key: UUID) -> Claim:
         _decide(sample)
         audit.record(user.get_username(), "review.undo", f"sample:{sample.pk}", review=str(last.pk))
         publish("queue", str(sample.round_id))
-    return claim
+    return replace(claim, sample=leases.load_sample(sample.pk))
 
 
 # --- Parts ------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def undo_last(*, user: User, key: UUID) -> Claim:
 
 def _lock(sample_id: UUID) -> Sample:
     """The sample under its row's lock. The round is read after it, so a close that we waited for is seen."""
-    samples = Sample.objects.select_for_update(of=("self",)).select_related("query__parent__parent")
+    samples = Sample.objects.select_for_update(of=("self",)).select_related("query")
     sample = samples.filter(pk=sample_id).first()
     if sample is None:
         raise NotYours(f"There is no sample {sample_id}.")
