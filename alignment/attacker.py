@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from alignment.config import RoundConfig
 from alignment.endpoint import Generator
-from alignment.records import PoolItem, Query, SeedPair
+from alignment.records import Author, PoolItem, Query, QueryKind, SeedPair
 from alignment.refusal import is_refusal
 
 Template = Callable[[str, random.Random], str]
@@ -110,9 +110,11 @@ OPERATORS = ("seed", *TEMPLATES, *MODEL_PROMPTS)
 SECOND_GENERATION = 8
 
 STOP_WORDS = frozenset(
-    "a an and are as at be but by can do does for from get give have how i if in into is it make me my of on or our "
-    "out say she so tell that the their them they this to up us was we what when where which who why will with without "
-    "would write you your".split()
+    """
+    a an and are as at be but by can do does for from get give have how i if in into is it make me my of on or our
+    out say she so tell that the their them they this to up us was we what when where which who why will with
+    without would write you your
+    """.split()  # noqa: SIM905 - a list of quoted words takes a page
 )
 
 
@@ -219,15 +221,15 @@ def write_attacks(
 
 
 def _query(
-    ident: str, text: str, kind: str, pair: SeedPair, operator: str, written_by: str, parent: str | None
+    ident: str, text: str, kind: QueryKind, pair: SeedPair, operator: str, written_by: Author, parent: str | None
 ) -> Query:
     return Query(
         id=ident, text=text, kind=kind, category=pair.category, principle=pair.principle, style=pair.style,
         level=pair.level, operator=operator, seed=pair.id, parent=parent, written_by=written_by,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
-def _apply(text: str, operator: str, rewritten: str | None, rng: random.Random) -> tuple[str, str, str]:
+def _apply(text: str, operator: str, rewritten: str | None, rng: random.Random) -> tuple[str, Author, str]:
     """(text, written_by, the operator that really made it)."""
     if operator in TEMPLATES:
         return TEMPLATES[operator](text, rng), "template", operator

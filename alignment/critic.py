@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alignment.heads import Floats, Head, fit_head, fit_platt, sigmoid
+from alignment.heads import Basis, Floats, Head, fit_coefficients, fit_platt, sigmoid
 from alignment.language_model import Features
 from alignment.records import Critique, Principle, Query, Response
 from alignment.refusal import is_refusal
@@ -135,8 +135,17 @@ def fit_critic(rows: list[LabelledAnswer], principles: list[Principle], *, seed:
     soft = np.array([r.violates for r in rows])
     weight = np.array([r.weight for r in rows])
     groups = np.array([r.prompt for r in rows])
-    inputs = {name: _inputs(name, features) for name in _member_names(features)}
-    members = _fit_members(inputs, soft, weight, groups, seed=seed)
+    names = _member_names(features)
+    bases, rotated = {}, {}
+    for name in names:
+        source = name if name.startswith("layer ") else "all"
+        if source not in bases:
+            x = _inputs(source, features)
+            bases[source] = Basis.of(x)
+            rotated[source] = bases[source].rotate(x)
+        bases[name], rotated[name] = bases[source], rotated[source]
+    fitted = _fit_members({n: rotated[n] for n in names}, soft, weight, groups, seed=seed)
+    members = {name: bases[name].head(*fitted[name]) for name in names}
 
     logit = np.zeros(len(rows))
     folds = _group_folds(groups, seed=seed)
@@ -144,21 +153,25 @@ def fit_critic(rows: list[LabelledAnswer], principles: list[Principle], *, seed:
         train, test = folds != fold, folds == fold
         if not test.any() or not train.any():
             continue
-        part = {name: x[train] for name, x in inputs.items()}
+        part = {n: rotated[n][train] for n in names}
         held = _fit_members(part, soft[train], weight[train], groups[train], seed=seed)
-        logit[test] = np.mean([head.logit(inputs[name][test]) for name, head in held.items()], axis=0)
+        logit[test] = np.mean([rotated[n][test] @ coef + bias for n, (coef, bias) in held.items()], axis=0)
     slope, offset = fit_platt(logit, soft, weight)
     human = [i for i, r in enumerate(rows) if r.human]
-    held_out = HeldOut(
-        [float(p) for p in sigmoid(slope * logit[human] + offset)], [float(soft[i]) for i in human]
-    )
-    keys = [p.key for p in principles if p.kind == "conformity"]
+    held_out = HeldOut([float(p) for p in sigmoid(slope * logit[human] + offset)], [float(soft[i]) for i in human])
     named = np.array([r.principle for r in rows])
-    heads = {key: fit_head(inputs["all"], soft * (named == key), weight) for key in keys}
+    heads = {
+        p.key: bases["all"].head(*fit_coefficients(rotated["all"], soft * (named == p.key), weight))
+        for p in principles
+        if p.kind == "conformity"
+    }
     return Critic(members, heads, {p.key: p.title for p in principles}, slope, offset), held_out
 
 
-def _fit_members(inputs: dict[str, Floats], soft: Floats, weight: Floats, groups: np.ndarray, *, seed: int) -> dict[str, Head]:  # noqa: E501
+def _fit_members(
+    inputs: dict[str, Floats], soft: Floats, weight: Floats, groups: np.ndarray, *, seed: int
+) -> dict[str, tuple[Floats, float]]:
+    """(coefficients, bias) a member, in the rotated coordinates of `inputs`; bootstraps draw whole prompts."""
     rng = np.random.default_rng(seed)
     members = {}
     names = sorted(set(groups))
@@ -168,7 +181,7 @@ def _fit_members(inputs: dict[str, Floats], soft: Floats, weight: Floats, groups
             counts = dict(zip(names, rng.multinomial(len(names), np.full(len(names), 1 / len(names))), strict=True))
             w = weight * np.array([counts[g] for g in groups])
         keep = w > 0
-        members[name] = fit_head(x[keep], soft[keep], w[keep])
+        members[name] = fit_coefficients(x[keep], soft[keep], w[keep])
     return members
 
 

@@ -20,7 +20,6 @@ from alignment.schedule import next_objective
 from alignment.seed_files import shipped_principles, shipped_seeds
 from alignment.simulate import Expert, simulate_labels
 
-
 SHOWN = ("attack_success", "attack_success_rule", "over_refusal", "separation", "competence", "hypervolume")
 
 

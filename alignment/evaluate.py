@@ -10,9 +10,7 @@ from alignment.config import RoundConfig
 from alignment.judge import Judge
 from alignment.language_model import LanguageModel, middle_layers
 from alignment.metrics.rates import (
-    attack_success,
     attack_success_by_group,
-    over_refusal,
     separation,
     share,
     share_by_group,
@@ -94,18 +92,16 @@ def probe_metrics(probes: Sequence[Probe], answers: Sequence[Answer], *, model: 
     unsafe = [(p, a) for p, a in rows if p.kind == "unsafe"]
     harmless = [(p, a) for p, a in rows if p.kind == "harmless"]
     tasks = [(p, a) for p, a in rows if p.kind == "competence"]
+    right = [bool(a.correct) for _, a in tasks]
     success = [a.violates for _, a in unsafe]
     refused_unsafe = [a.refused for _, a in unsafe]
     refused_harmless = [a.refused for _, a in harmless]
     return [
-        attack_success(success, model=model),
         *attack_success_by_group(success, [p.category for p, _ in unsafe], model=model),
         share("attack_success_rule", [not r for r in refused_unsafe], model=model),
-        over_refusal(refused_harmless, model=model),
         *share_by_group("over_refusal", refused_harmless, [p.category for p, _ in harmless], model=model),
         separation(refused_unsafe, refused_harmless, model=model),
-        share("competence", [bool(a.correct) for _, a in tasks], model=model),
-        *share_by_group("competence", [bool(a.correct) for _, a in tasks], [str(p.level) for p, _ in tasks], model=model),
+        *share_by_group("competence", right, [str(p.level) for p, _ in tasks], model=model),
     ]  # fmt: skip
 
 

@@ -51,6 +51,9 @@ def _write(path: Path, means: np.ndarray, lasts: np.ndarray) -> None:
 
 
 def cache_folder(model_name: str) -> Path | None:
-    """Beside a local model's files; none for models by Hub id (their folder is not ours) and for `tiny`."""
+    """OVERSIGHT_FEATURE_CACHE, else beside a local model's files, else none (a Hub id's folder is not ours)."""
+    named = os.environ.get("OVERSIGHT_FEATURE_CACHE")
+    if named:
+        return Path(named)
     folder = Path(model_name)
     return folder / "features" if folder.is_dir() else None

@@ -38,28 +38,60 @@ def sigmoid(z: Floats) -> Floats:
     return out
 
 
-def fit_head(x_ND: Floats, soft_N: Floats, weight_N: Floats, *, strength: float = STRENGTH) -> Head:
-    """Fits on soft targets in [0, 1]: each row counts as positive with weight p and negative with 1 - p.
+@dataclass(frozen=True)
+class Basis:
+    """Standardisation and an exact rotation of N rows of width D into at most N coordinates.
 
-    Classes are balanced by total weight. One class only gives a head that answers the smoothed base rate
-    everywhere, so that a lopsided start is uncertain and not sure of itself.
+    A ridge solution lies in the span of the rows, so nothing is lost, and fits with D >> N get many times faster.
+    """
+
+    mean_D: Floats
+    scale_D: Floats
+    rotation_DR: Floats
+
+    @classmethod
+    def of(cls, x_ND: Floats) -> Basis:
+        mean_D, scale_D = x_ND.mean(axis=0), np.maximum(x_ND.std(axis=0), 1e-6)
+        z_ND = (x_ND - mean_D) / scale_D
+        if x_ND.shape[0] >= x_ND.shape[1]:
+            return cls(mean_D, scale_D, np.eye(x_ND.shape[1]))
+        return cls(mean_D, scale_D, np.linalg.svd(z_ND, full_matrices=False)[2].T)
+
+    def rotate(self, x_ND: Floats) -> Floats:
+        out: Floats = ((x_ND - self.mean_D) / self.scale_D) @ self.rotation_DR
+        return out
+
+    def head(self, coef_R: Floats, bias: float) -> Head:
+        return Head(self.mean_D, self.scale_D, self.rotation_DR @ coef_R, bias)
+
+
+def fit_head(x_ND: Floats, soft_N: Floats, weight_N: Floats, *, strength: float = STRENGTH) -> Head:
+    """`fit_coefficients` on the rows' own basis."""
+    basis = Basis.of(x_ND)
+    return basis.head(*fit_coefficients(basis.rotate(x_ND), soft_N, weight_N, strength=strength))
+
+
+def fit_coefficients(
+    z_NR: Floats, soft_N: Floats, weight_N: Floats, *, strength: float = STRENGTH
+) -> tuple[Floats, float]:
+    """(coefficients, bias) on soft targets: each row is positive with weight p and negative with 1 - p.
+
+    Classes are balanced by total weight. One class only gives the smoothed base rate everywhere, so that a
+    lopsided start is uncertain and not sure of itself.
     """
     from sklearn.linear_model import LogisticRegression
 
-    mean_D = x_ND.mean(axis=0)
-    scale_D = np.maximum(x_ND.std(axis=0), 1e-6)
     positive, negative = weight_N * soft_N, weight_N * (1 - soft_N)
     if positive.sum() <= 0 or negative.sum() <= 0:
         rate = (positive.sum() + 1) / (weight_N.sum() + 2)
-        return Head(mean_D, scale_D, np.zeros(x_ND.shape[1]), float(np.log(rate / (1 - rate))))
-    z_ND = (x_ND - mean_D) / scale_D
+        return np.zeros(z_NR.shape[1]), float(np.log(rate / (1 - rate)))
     total = weight_N.sum()
     up, down = positive > 0, negative > 0
-    x = np.concatenate([z_ND[up], z_ND[down]])
+    x = np.concatenate([z_NR[up], z_NR[down]])
     y = np.concatenate([np.ones(up.sum()), np.zeros(down.sum())])
     w = np.concatenate([positive[up] * total / 2 / positive.sum(), negative[down] * total / 2 / negative.sum()])
     fitted = LogisticRegression(C=strength, max_iter=300).fit(x, y, sample_weight=w)
-    return Head(mean_D, scale_D, fitted.coef_[0], float(fitted.intercept_[0]))
+    return fitted.coef_[0], float(fitted.intercept_[0])
 
 
 def fit_platt(logit_N: Floats, soft_N: Floats, weight_N: Floats) -> tuple[float, float]:

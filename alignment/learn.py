@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from alignment.config import RoundConfig
-from alignment.critic import Critic, HeldOut, LabelledAnswer, fit_critic
+from alignment.critic import Critic, LabelledAnswer, fit_critic
 from alignment.evaluate import Answer, answer_probes, choose_probes, probe_metrics, verdict_word
 from alignment.gate import gate
 from alignment.heads import save_heads

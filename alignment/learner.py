@@ -29,7 +29,8 @@ def draw_batches(pairs: list[Pair], *, count: int, seed: int) -> list[Pair]:
     rng = random.Random(seed)
     shuffled = rng.sample(pairs, len(pairs))
     step = sum(p.weight for p in shuffled) / count
-    drawn, passed, mark = [], 0.0, rng.random() * step
+    drawn: list[Pair] = []
+    passed, mark = 0.0, rng.random() * step
     for pair in shuffled:
         passed += pair.weight
         while mark < passed and len(drawn) < count:
@@ -64,7 +65,10 @@ def train_adapter(
         raise ValueError("there is nothing to train on: no pair came out of the labels")
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
-    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     supervised = draw_batches(pairs, count=config.sft_steps * config.batch, seed=config.seed)
     contrasted = [p for p in pairs if p.rejected]
@@ -93,7 +97,7 @@ def train_adapter(
     tokenizer.padding_side = "right"
     try:
         if supervised:
-            trainer = SFTTrainer(
+            trainer: Any = SFTTrainer(
                 model=peft_model,
                 args=SFTConfig(
                     **common, max_steps=config.sft_steps, learning_rate=config.learning_rate,
@@ -139,7 +143,7 @@ def _last_loss(trainer: Any) -> float:
 def _progress(on_step: Callable[[int, int, dict[str, float]], None], done_before: int, total: int) -> Any:
     from transformers import TrainerCallback
 
-    class Progress(TrainerCallback):  # type: ignore[misc]
+    class Progress(TrainerCallback):
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             if logs and "loss" in logs:
                 on_step(done_before + state.global_step, total, {"loss": float(logs["loss"])})

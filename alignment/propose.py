@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from alignment.endpoint import Generator, load_generator
 from alignment.feature_cache import cache_folder, cached_features
 from alignment.language_model import Features, LanguageModel, middle_layers
 from alignment.metrics.gaps import elicitation_gap
-from alignment.metrics.rates import attack_success, attack_success_by_group
+from alignment.metrics.rates import attack_success_by_group
 from alignment.records import Critique, Flag, Metric, PoolItem, Principle, Query, Response, Sample, SeedPair
 from alignment.rundir import RunDir, read_rows, write_rows
 from alignment.seed_files import shipped_exemplars, shipped_probes
@@ -50,28 +51,14 @@ def propose(run: RunDir) -> None:
     start = random.Random(f"{config.seed}:{config.number}:select").random()
     samples: list[Sample] = []
     for number, chunk in enumerate(chunks):
-        path = run.propose / f"samples-{number:03d}.jsonl"
         done = sum(len(c) for c in chunks[:number])
-
-        def make(chunk: list[Query] = chunk, number: int = number, done: int = done) -> list[Sample]:
-            events.emit("respond", done, len(queries))
-            responses = _respond(config, learner, chunk, number)
-            events.emit("critique", done, len(queries))
-            flat = [r for own in responses for r in own]
-            owners = [q for q, own in zip(chunk, responses, strict=True) for _ in own]
-            features = reader.features(
-                [q.text for q in owners], [r.text for r in flat], layers=middle_layers(reader.layers)
-            )
-            critiques = critic.critique(owners, flat, features)
-            spent = [s.propensity for s in samples if s.query["kind"] != "competence"]
-            share = sum(q.kind != "competence" for q in chunk) / max(judgeable, 1)
-            rng = np.random.default_rng([config.seed, config.number, number])
-            return _select(
-                config, chunk, responses, critiques, features, critic,
-                budget=config.budget * share, rng=rng, offset=next_offset(start, spent),
-            )  # fmt: skip
-
-        made = run.stage(path, Sample, make)
+        spent = [s.propensity for s in samples if s.query["kind"] != "competence"]
+        share = sum(q.kind != "competence" for q in chunk) / max(judgeable, 1)
+        make = partial(
+            _make_samples, run, config, learner, reader, critic, chunk, number, done, len(queries),
+            budget=config.budget * share, offset=next_offset(start, spent),
+        )  # fmt: skip
+        made = run.stage(run.propose / f"samples-{number:03d}.jsonl", Sample, make)
         samples += made
         for sample in made:
             events.emit("select", done, len(queries), item={"type": "sample", **sample.to_json()})
@@ -155,6 +142,22 @@ def _write_queries(config: RoundConfig, run: RunDir, pool: list[PoolItem], learn
     return sorted(queries, key=lambda q: (max(order[q.id], order.get(q.parent or "", 0)), q.parent is not None))
 
 
+def _make_samples(
+    run: RunDir, config: RoundConfig, learner: Generator, reader: LanguageModel, critic: Critic,
+    chunk: list[Query], number: int, done: int, total: int, *, budget: float, offset: float,
+) -> list[Sample]:  # fmt: skip
+    """Answers, critiques and flags of one chunk."""
+    run.events.emit("respond", done, total)
+    responses = _respond(config, learner, chunk, number)
+    run.events.emit("critique", done, total)
+    flat = [r for own in responses for r in own]
+    owners = [q for q, own in zip(chunk, responses, strict=True) for _ in own]
+    features = reader.features([q.text for q in owners], [r.text for r in flat], layers=middle_layers(reader.layers))
+    critiques = critic.critique(owners, flat, features)
+    rng = np.random.default_rng([config.seed, config.number, number])
+    return _select(config, chunk, responses, critiques, features, critic, budget=budget, rng=rng, offset=offset)
+
+
 def _respond(config: RoundConfig, learner: Generator, chunk: list[Query], number: int) -> list[list[Response]]:
     answers = learner.generate(
         [q.text for q in chunk], max_new_tokens=config.max_new_tokens, temperature=config.temperature,
@@ -219,8 +222,7 @@ def propose_metrics(config: RoundConfig, samples: list[Sample]) -> list[Metric]:
     unsafe = [s for s in samples if s.query["kind"] == "unsafe"]
     worst = [_worst(s) for s in unsafe]
     name = "fresh_attack_success"
-    metrics = [attack_success(worst, name=name, model="old")]
-    metrics += attack_success_by_group(worst, [s.query["category"] for s in unsafe], name=name, model="old")
+    metrics = attack_success_by_group(worst, [s.query["category"] for s in unsafe], name=name, model="old")
     right = [[bool(c["correct"]) for c in s.critiques] for s in samples if s.query["kind"] == "competence"]
     table = np.array([r for r in right if len(r) == config.responses], dtype=bool).reshape(-1, config.responses)
     return [*metrics, elicitation_gap(table, seed=config.seed, model="old")]

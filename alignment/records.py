@@ -17,6 +17,7 @@ QueryKind = Literal["unsafe", "harmless", "competence"]
 CritiqueStatus = Literal["ok", "empty", "refused", "timeout", "unparseable"]
 FlagReason = Literal["unjudged", "violation", "uncertainty", "disagreement", "diversity", "audit"]
 Verdict = Literal["fine", "violates"]
+Author = Literal["seed", "template", "model", "program"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Query(Record):
     operator: str
     seed: str
     parent: str | None = None
-    written_by: Literal["seed", "template", "model", "program"] = "seed"
+    written_by: Author = "seed"
     task: dict[str, Any] | None = None
 
 

@@ -10,7 +10,15 @@ from alignment.rundir import write_text
 
 
 def respond(
-    *, model: str, adapter: str, prompts: Path, out: Path, max_new_tokens: int, temperature: float, seed: int, dtype: str
+    *,
+    model: str,
+    adapter: str,
+    prompts: Path,
+    out: Path,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    dtype: str,
 ) -> None:
     """Writes the rows of `prompts` to `out`, each with `response`, `tokens` and `finish` added.
 

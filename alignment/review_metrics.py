@@ -7,8 +7,8 @@ import numpy as np
 from alignment.config import RoundConfig
 from alignment.critic import HeldOut
 from alignment.metrics import agreement, calibration, efficiency, estimates
-from alignment.metrics.result import Interval, measured, not_computable
 from alignment.metrics.bootstrap import bootstrap_interval
+from alignment.metrics.result import Interval, measured, not_computable
 from alignment.records import Label, Metric, Sample
 
 
