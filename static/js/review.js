@@ -52,7 +52,8 @@
   function openRewrite() {
     const box = document.getElementById("rewrite");
     box.open = true;
-    box.querySelector("textarea").focus();
+    box.querySelector("textarea").focus({ preventScroll: true });
+    box.scrollIntoView({ block: "nearest" }); // clear of the actions, which lie over the page's end
   }
 
   function isTyping(target) {
@@ -102,7 +103,7 @@
   function saveDraft(text) {
     sessionStorage.setItem(draftName(), text);
     const place = form().querySelector("[data-draft]");
-    place.textContent = `draft saved ${new Date().toLocaleTimeString()}`;
+    place.textContent = `draft saved ${new Date().toLocaleTimeString("en-GB")}`;
   }
 
   function restoreDraft() {
