@@ -38,7 +38,7 @@ def duration(seconds: Any) -> str:
 @register.filter
 def rate(steps: float) -> str:
     """Steps a second, or a minute where that reads better."""
-    return f"{steps:.1f} a second" if steps >= 1 else f"{60 * steps:.1f} a minute"
+    return f"{steps:.1f} a second" if steps >= 0.5 else f"{60 * steps:.1f} a minute"
 
 
 @register.filter
