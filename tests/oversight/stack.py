@@ -43,9 +43,13 @@ class Stack:
         self.browser = httpx.Client(base_url=f"http://localhost:{self.port}", follow_redirects=True, timeout=20)
         self.var.mkdir(parents=True)
         if settings:
-            self.manage("migrate", "--verbosity", "0")
-            self.manage("prepare_demo")
-            code = f"from oversight.models import Experiment; Experiment.objects.update(settings={settings!r})"
+            code = (
+                "from django.core.management import call_command\n"
+                "from oversight.models import Experiment\n"
+                "call_command('migrate', verbosity=0)\n"
+                "call_command('prepare_demo')\n"
+                f"Experiment.objects.update(settings={settings!r})"
+            )
             self.manage("shell", "-v", "0", "-c", code)
 
     def manage(self, *arguments: str) -> str:

@@ -44,7 +44,8 @@ def describe(report: dict[str, Any]) -> list[str]:
 
 
 def _describe_round(round: dict[str, Any]) -> list[str]:
-    where = f" ({round['stage']} {round['done']}/{round['total']})" if round["stage"] and round["total"] else ""
+    running = round["status"] in ("proposing", "learning") and round["stage"]
+    where = f" ({round['stage']} {round['done']}/{round['total']})" if running else ""
     lines = [
         f"{'round':<10}{round['experiment']} #{round['number']}  {round['status']}{where}  "
         f"{round['samples']} samples, {round['flagged']} flagged, {round['decided']} decided, {round['waiting']} wait"
