@@ -25,7 +25,7 @@ def tiny_tokenizer() -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, padding_side="left", pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+        tokenizer_object=tokenizer, padding_side="left", pad_token="<pad>", bos_token="<s>", eos_token="</s>"  # noqa: S106
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
