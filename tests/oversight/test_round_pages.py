@@ -14,6 +14,7 @@ from django.utils import timezone
 from oversight import tasks, workers
 from oversight.models import Checkpoint, Experiment, Label, LogLine, ProbeAnswer, Round, Seed
 from oversight.selectors.progress import read_progress, read_timeline
+from oversight.selectors.rounds import list_rounds
 from tests.factories import make_experiment, make_round, make_sample
 
 pytestmark = pytest.mark.django_db
@@ -205,3 +206,14 @@ def test_as_many_queries_for_many_rounds_as_for_one(client_for: For, django_asse
             client.get("/rounds/")
         counts.append(len(captured))
     assert counts[0] == counts[1]
+
+
+def test_counts_of_samples_and_labels() -> None:
+    experiment = make_experiment()
+    first, second = make_round(experiment=experiment, status="done"), make_round(experiment=experiment)
+    Label.objects.create(sample=make_sample(round=first, status="decided"), violates={"0": 1.0})
+    for status in ("queued", "queued", "skipped", "unflagged"):
+        make_sample(round=second, status=status)
+    Label.objects.create(sample=make_sample(round=second, status="decided"), violates={"0": 1.0})
+    rows = list_rounds(experiment)
+    assert [(row.flagged, row.waiting, row.decided, row.labels) for row in rows] == [(4, 2, 2, 1), (1, 0, 1, 1)]
