@@ -24,7 +24,14 @@ LOST_MESSAGE_SECONDS = 15.0  # a queued round is looked at after this long
 
 def watch_rounds() -> None:
     fail_silent_rounds()
+    close_spent_reviews()
     send_lost_messages()
+
+
+def close_spent_reviews() -> None:
+    """Ends a review whose last submit was saved by a process that was killed before it could close it."""
+    for round in Round.objects.filter(status=Status.REVIEWING):
+        rounds.close_if_spent(round)
 
 
 def fail_silent_rounds() -> list[Round]:

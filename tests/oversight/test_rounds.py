@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from oversight import tasks, workers
+from oversight import tasks, watch, workers
 from oversight.models import AuditEvent, Experiment, Label, Round, Sample, Seed
 from oversight.services import rounds
 from oversight.services.rounds import RoundRefused
@@ -250,3 +250,14 @@ def test_only_a_review_can_be_closed(status: str) -> None:
 def test_an_unknown_round_is_an_error() -> None:
     with pytest.raises(Round.DoesNotExist):
         rounds.start_phase(uuid.uuid4(), 1)
+
+
+def test_the_watch_closes_a_review_whose_last_submitter_was_killed(
+    sent: Sent, django_capture_on_commit_callbacks: Any
+) -> None:
+    round = make_round(attempt=1)
+    add_label(make_sample(round=round, status="decided"))
+    with django_capture_on_commit_callbacks(execute=True):
+        watch.close_spent_reviews()
+    round.refresh_from_db()
+    assert round.status == Status.QUEUED and sent == [(str(round.pk), 2)]
