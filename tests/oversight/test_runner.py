@@ -158,6 +158,7 @@ def test_a_message_that_came_twice_runs_once(monkeypatch: pytest.MonkeyPatch) ->
          "The propose phase stopped in stage respond: model y is missing; fetch it"),
         ("emit('respond'); os.kill(os.getpid(), signal.SIGKILL)", "stage respond: the process was ended by SIGKILL"),
         ("emit('critique', error='CUDA out of memory'); sys.exit(2)", "stage critique: CUDA out of memory"),
+        ("emit('judge'); emit('error', error='disk is full'); sys.exit(2)", "stopped in stage judge: disk is full"),
         ("print('\\x1b[31mred\\x1b[0m \\u202e', file=sys.stderr); sys.exit(3)", "exit code 3: red"),
         ("sys.exit(1)", "exit code 1: it said nothing"),
         ("emit('select', item={'type': 'sample', 'colour': 1})", "no field colour"),
