@@ -30,7 +30,7 @@ def watch_rounds() -> None:
 
 def close_spent_reviews() -> None:
     """Ends a review whose last submit was saved by a process that was killed before it could close it."""
-    for round in Round.objects.filter(status=Status.REVIEWING):
+    for round in Round.objects.filter(status=Status.REVIEWING, proposed_at__isnull=False):
         rounds.close_if_spent(round)
 
 

@@ -8,7 +8,8 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
 from oversight import charts
-from oversight.charts import Chart, Theme
+from oversight.charts import Chart
+from oversight.drawing import Theme
 from oversight.models import Experiment, Role
 from oversight.permissions import require_role
 from oversight.selectors.metrics import Metrics

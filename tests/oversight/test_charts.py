@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from oversight import charts
 from oversight.charts import METRICS, Chart, build_charts, draw
+from oversight.drawing import NARROW, WIDE, Theme
 from oversight.models import Checkpoint, Experiment, MetricPoint, Round
 from oversight.selectors.metrics import Metrics, Point, sparkline
 from tests.factories import make_experiment, make_round
@@ -99,13 +99,13 @@ def test_effort_has_the_reviews_in_its_table(measured: Experiment) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("narrow", [True, False])
-def test_every_chart_draws(measured: Experiment, theme: charts.Theme, narrow: bool) -> None:
+def test_every_chart_draws(measured: Experiment, theme: Theme, narrow: bool) -> None:
     for key, chart in by_key(measured).items():
         assert chart.reason == "", key
         svg = draw(chart.spec(theme, narrow=narrow))
         assert svg.startswith("<svg") and "NaN" not in svg, key
         width = float(svg.split('width="')[1].split('"')[0])
-        assert width <= (charts.NARROW if narrow else charts.WIDE) + 10, key
+        assert width <= (NARROW if narrow else WIDE) + 10, key
 
 
 def test_without_a_measurement_every_chart_says_why() -> None:

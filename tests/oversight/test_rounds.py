@@ -255,7 +255,7 @@ def test_an_unknown_round_is_an_error() -> None:
 def test_the_watch_closes_a_review_whose_last_submitter_was_killed(
     sent: Sent, django_capture_on_commit_callbacks: Any
 ) -> None:
-    round = make_round(attempt=1)
+    round = make_round(attempt=1, proposed_at=timezone.now())
     add_label(make_sample(round=round, status="decided"))
     with django_capture_on_commit_callbacks(execute=True):
         watch.close_spent_reviews()
