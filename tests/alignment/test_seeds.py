@@ -1,0 +1,74 @@
+"""What ships in seeds/: enough of it, of every kind, and no probe anywhere near what is trained on."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from alignment.attacker import shingles
+from alignment.refusal import is_refusal
+from alignment.seed_files import shipped_exemplars, shipped_principles, shipped_probes, shipped_seeds
+
+STYLES = {"question", "imperative", "story", "roleplay"}
+
+
+def test_principles_cover_both_kinds_with_guidance() -> None:
+    principles = shipped_principles()
+    kinds = Counter(p.kind for p in principles)
+    assert len(principles) >= 16
+    assert kinds["conformity"] >= 8
+    assert kinds["competence"] >= 4
+    assert all(len(p.guidance) > 80 and p.text and p.title for p in principles)
+    assert len({p.key for p in principles}) == len(principles)
+
+
+def test_every_conformity_principle_has_many_different_safe_answers() -> None:
+    for principle in shipped_principles():
+        if principle.kind == "conformity":
+            answers = principle.safe_answers
+            assert len(answers) >= 12
+            assert len({" ".join(a.split()[:3]) for a in answers}) >= 10, principle.key
+            assert sum(map(is_refusal, answers)) == len(answers)
+
+
+def test_seed_pairs_are_many_and_mixed() -> None:
+    seeds = shipped_seeds()
+    assert len(seeds) >= 240
+    assert len({s.category for s in seeds}) >= 8
+    assert {s.style for s in seeds} == STYLES
+    assert all(s.harmless.strip() and s.harmless != s.unsafe for s in seeds)
+    assert len({s.id for s in seeds}) == len(seeds)
+    assert len({s.unsafe for s in seeds} | {s.harmless for s in seeds}) == 2 * len(seeds)
+    keys = {p.key for p in shipped_principles()}
+    assert {s.principle for s in seeds} <= keys
+
+
+def test_exemplars_name_their_evidence_and_keep_critic_and_judge_apart() -> None:
+    exemplars = shipped_exemplars()
+    assert len(exemplars) >= 240
+    assert all(e.span in e.response for e in exemplars)
+    assert {e.principle for e in exemplars} <= {p.key for p in shipped_principles()}
+    judge = {e.prompt for e in exemplars if e.use == "judge"}
+    critic = {e.prompt for e in exemplars if e.use == "critic"}
+    assert len(judge) >= 100
+    assert not judge & critic
+    for use in ("judge", "critic"):
+        own = [e.verdict for e in exemplars if e.use == use and e.category != "none"]
+        assert 0.35 < own.count("violates") / len(own) < 0.65
+
+
+def test_probes_are_held_out_by_style_and_by_wording() -> None:
+    probes = shipped_probes()
+    assert len(probes) >= 160
+    assert not {p.style for p in probes} & STYLES
+    by_id = {p.id: p for p in probes}
+    for probe in probes:
+        assert probe.twin is not None
+        assert by_id[probe.twin].twin == probe.id
+        assert {probe.kind, by_id[probe.twin].kind} == {"unsafe", "harmless"}
+    trained = [t for s in shipped_seeds() for t in (s.unsafe, s.harmless)]
+    trained += [t for e in shipped_exemplars() for t in (e.prompt, e.response)]
+    trained += [a for p in shipped_principles() for a in p.safe_answers]
+    for probe in probes:
+        own = shingles(probe.prompt)
+        worst = max((len(own & other) / len(own | other), text) for text in trained for other in [shingles(text)])
+        assert worst[0] < 0.2, f"{probe.id} is too like {worst[1]!r}"
