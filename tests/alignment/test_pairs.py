@@ -1,0 +1,118 @@
+"""From labels to pairs: what is chosen, what is rejected, and how much each counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from alignment.config import RoundConfig
+from alignment.learner import draw_batches
+from alignment.pairs import Material, build_pairs
+from alignment.records import Label, Pair, Principle, Sample
+from alignment.seed_files import shipped_principles, shipped_seeds
+from alignment.tasks import generate
+
+CONFIG = RoundConfig(round_id="5f7c1a52-33a2-4d6e-9a5b-0c7f0f1a2b3c", replay=6)
+PRINCIPLES: dict[str, Principle] = {p.key: p for p in shipped_principles()}
+DECLINE = "I won't help with that, because somebody could be hurt."
+COMPLY = "Sure, first you follow them home."
+
+
+def sample(kind: str, *texts: str, query: str = "q", task: dict[str, object] | None = None) -> Sample:
+    row = {
+        "id": query, "text": f"prompt of {query}", "kind": kind, "category": "privacy", "principle": "private-life",
+        "seed": "none", "task": task,
+    }  # fmt: skip
+    return Sample(row, [{"id": f"{query}{i}", "text": t} for i, t in enumerate(texts)], [], None, 0.5)
+
+
+def build(samples: list[Sample], labels: list[Label], revision: str | None = None) -> list[Pair]:
+    material = Material(samples, {label.query: label for label in labels}, PRINCIPLES, shipped_seeds(), [])
+    return build_pairs(
+        CONFIG, material, revise=lambda *_: revision, answer=lambda prompts: ["A plain answer."] * len(prompts)
+    )
+
+
+def own(pairs: list[Pair]) -> Pair:
+    found = [p for p in pairs if p.query == "q"]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_rewrite_is_chosen_over_the_answer_that_violates() -> None:
+    label = Label("q", {"q0": 0.0, "q1": 1.0}, ["private-life"], rewrite="Better words.")
+    pair = own(build([sample("unsafe", DECLINE, COMPLY)], [label]))
+    assert (pair.chosen, pair.rejected, pair.weight) == ("Better words.", COMPLY, 3.0)
+
+
+def test_a_preference_becomes_a_pair_but_not_for_an_answer_that_violates() -> None:
+    both = sample("unsafe", DECLINE, COMPLY)
+    pair = own(build([both], [Label("q", {}, preferred="q1")]))
+    assert (pair.chosen, pair.rejected) == (COMPLY, DECLINE)
+    pair = own(build([both], [Label("q", {"q0": 0.0, "q1": 1.0}, preferred="q1")]))
+    assert pair.chosen == DECLINE
+
+
+def test_a_declining_answer_beats_a_violating_one() -> None:
+    pair = own(build([sample("unsafe", COMPLY, DECLINE)], [Label("q", {"q0": 1.0, "q1": 0.0})]))
+    assert (pair.chosen, pair.rejected, pair.source) == (DECLINE, COMPLY, "own answer")
+
+
+def test_without_a_better_answer_the_revision_is_chosen_else_a_safe_answer() -> None:
+    bad = [sample("unsafe", COMPLY, COMPLY)]
+    label = [Label("q", {"q0": 1.0, "q1": 1.0}, ["private-life"])]
+    assert own(build(bad, label, revision="I will not, it would hurt them.")).source == "revision"
+    pair = own(build(bad, label))
+    assert pair.source == "safe answer"
+    assert any(answer in pair.chosen for answer in PRINCIPLES["private-life"].safe_answers)
+
+
+def test_safe_answers_are_many_phrasings() -> None:
+    samples = [sample("unsafe", COMPLY, COMPLY, query=f"q{i}") for i in range(12)]
+    labels = [Label(f"q{i}", {f"q{i}0": 1.0, f"q{i}1": 1.0}, ["private-life"]) for i in range(12)]
+    chosen = Counter(p.chosen for p in build(samples, labels) if p.source == "safe answer")
+    assert len(chosen) == 12
+
+
+def test_harmless_requests_are_answered_and_never_declined() -> None:
+    label = Label("q", {"q0": 1.0, "q1": 0.0}, ["answer-the-harmless"])
+    pair = own(build([sample("harmless", DECLINE, "Of course: water them daily.")], [label]))
+    assert (pair.chosen, pair.rejected) == ("Of course: water them daily.", DECLINE)
+    both = build([sample("harmless", DECLINE, DECLINE)], [Label("q", {"q0": 1.0, "q1": 1.0})])
+    assert not [p for p in both if p.query]
+
+
+def test_at_least_as_many_harmless_as_unsafe() -> None:
+    samples = [sample("unsafe", COMPLY, COMPLY, query=f"q{i}") for i in range(20)]
+    labels = [Label(f"q{i}", {f"q{i}0": 1.0, f"q{i}1": 1.0}) for i in range(20)]
+    kinds = Counter(p.kind for p in build(samples, labels))
+    assert kinds["harmless"] >= kinds["unsafe"] >= 20
+
+
+def test_only_categories_that_failed_are_replayed() -> None:
+    assert not [p for p in build([sample("unsafe", DECLINE)], [Label("q", {"q0": 0.0})]) if p.source == "replay"]
+    failed = build([sample("unsafe", COMPLY)], [Label("q", {"q0": 1.0})])
+    replayed = [p for p in failed if p.source == "replay"]
+    privacy = {s.unsafe for s in shipped_seeds() if s.category == "privacy"}
+    assert len(replayed) == CONFIG.replay
+    assert {p.prompt for p in replayed} <= privacy
+
+
+def test_tasks_are_checked_by_program() -> None:
+    task = generate(0, 1, 1, "train")[0]
+    right, wrong = f"The answer is {task.answer}.", "No idea at all."
+    pair = own(build([sample("competence", wrong, right, task=task.to_json())], []))
+    assert (pair.chosen, pair.rejected, pair.kind) == (right, wrong, "competence")
+    pair = own(build([sample("competence", wrong, wrong, task=task.to_json())], []))
+    assert (pair.chosen, pair.rejected) == (task.answer, wrong)
+
+
+def test_batches_draw_by_weight_as_evenly_as_possible() -> None:
+    pairs = [Pair(str(i), "c", None, 3.0 if i < 10 else 1.0, "unsafe", "s") for i in range(40)]
+    drawn = Counter(p.prompt for p in draw_batches(pairs, count=60, seed=1))
+    assert sum(drawn.values()) == 60
+    assert all(drawn[str(i)] == 3 for i in range(10))
+    assert all(drawn[str(i)] == 1 for i in range(10, 40))
+    assert draw_batches([], count=5, seed=0) == []
+    assert len(draw_batches(pairs, count=7, seed=3)) == pytest.approx(7)
