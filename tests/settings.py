@@ -13,7 +13,7 @@ if "OVERSIGHT_TEST_VAR" not in os.environ:  # xdist's workers share the folder o
 os.environ["OVERSIGHT_VAR"] = os.environ["OVERSIGHT_TEST_VAR"]
 
 from oversight.settings import *  # noqa: F403
-from oversight.settings import CACHES, CHANNEL_LAYERS, DATABASES, VAR_DIR
+from oversight.settings import CACHES, CHANNEL_LAYERS, DATABASES, REDIS_URL, VAR_DIR
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file, not memory: threads and processes of the tests must meet the locks that users meet.
@@ -23,7 +23,8 @@ if "REDIS_URL" not in os.environ:
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     CELERY_BROKER_URL = "memory://"
 else:  # one server, several processes of tests
-    CHANNEL_LAYERS["default"]["CONFIG"]["prefix"] = CACHES["default"]["KEY_PREFIX"] = f"test-{os.getpid()}"
+    CHANNEL_LAYERS["default"]["CONFIG"] = {"hosts": [REDIS_URL], "prefix": f"test-{os.getpid()}"}
+    CACHES["default"]["KEY_PREFIX"] = f"test-{os.getpid()}"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
