@@ -52,7 +52,10 @@ def detail_page(request: HttpRequest, round_id: UUID) -> HttpResponse:
     round = get_object_or_404(Round.objects.select_related("experiment", "launched_by"), pk=round_id)
     target = request.headers.get("HX-Target")
     if target == "round-probes":
-        return render(request, "oversight/round_probes.html", probes_context(request, round))
+        context = probes_context(request, round)
+        if not context["probe_counts"]["total"]:  # not measured yet: htmx leaves the page as it is
+            return HttpResponse(status=204)
+        return render(request, "oversight/round_probes.html", context)
     context = live_context(round) | {
         "may": {"close": has_role(request.user, Role.LEAD), "launch": has_role(request.user, Role.RESEARCHER)}
     }

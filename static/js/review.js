@@ -77,13 +77,16 @@
     const act = findAct(name, target);
     if (!act) return;
     event.preventDefault();
-    if (at.busy || performance.now() - at.shown < SETTLE_MS) return;
+    const settling = at.busy || performance.now() - at.shown < SETTLE_MS;
+    if (settling && name !== "?") return;
     act();
   }
 
   function findAct(name, target) {
     if (name === "?") return () => help()?.showModal();
     if (name === "z") return () => document.getElementById("undo")?.requestSubmit();
+    const revise = document.getElementById("revise");
+    if (name === "r") return revise && (() => revise.click());
     if (!form()) return null;
     if (name === "1" || name === "2") return () => toggleMark(Number(name));
     if (name === "e") return openRewrite;
