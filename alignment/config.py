@@ -50,6 +50,7 @@ class RoundConfig:
     human_weight: float = 3.0  # weight of a pair from people against one from the critic
     critic_confidence: float = 0.8  # the critic's own label is used only where max(p, 1-p) reaches it
     lora_rank: int = 16
+    contrast_rows: int = 4  # rows of each lora_A that start as directions separating unsafe from harmless
     learning_rate: float = 5e-4
     sft_steps: int = 36
     preference_steps: int = 4

@@ -211,7 +211,7 @@ def _sentence(features: Features, index: int) -> Features:
 
 
 def _checked(query: Query, response: Response) -> Critique:
-    """Competence answers are judged by program: no doubt, no people, but for the audit slice."""
+    """Competence answers are judged by program: no doubt, and no people."""
     right = check(query.task or {}, response.text)
     wanted = (query.task or {}).get("answer", "")
     words = f"Checked by program: the answer {'is right' if right else f'is wrong, {wanted!r} was asked for'}."

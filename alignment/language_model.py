@@ -139,7 +139,7 @@ class LanguageModel:
             sampling = {"do_sample": True, "temperature": temperature, "top_p": 0.95, "top_k": 0}
         for start in range(0, len(jobs), batch):
             part = jobs[start : start + batch]
-            ids_BT, mask_BT = self._pad([encoded[i] for i in part])
+            ids_BT, mask_BT = self.pad([encoded[i] for i in part])
             torch.manual_seed(seed * 100_003 + start)
             with torch.inference_mode():
                 out_BT = self.model.generate(
@@ -174,7 +174,7 @@ class LanguageModel:
         backbone = (self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model).model
         for start in range(0, len(order), batch):
             part = order[start : start + batch]
-            ids_BT, mask_BT = self._pad([items[i][0] for i in part])
+            ids_BT, mask_BT = self.pad([items[i][0] for i in part])
             with torch.inference_mode(), self.base():
                 states = backbone(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=True).hidden_states
             # Only the wanted layers leave the device, as float32.
@@ -191,7 +191,8 @@ class LanguageModel:
         ids = encoded.input_ids[:MAX_FEATURE_TOKENS]
         return prompt_ids + ids, len(prompt_ids), encoded.offset_mapping[:MAX_FEATURE_TOKENS]
 
-    def _pad(self, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def pad(self, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(ids, mask), each [B, T], padded on the left so that the last column is always a real token."""
         import torch
 
         longest = max(len(r) for r in rows)

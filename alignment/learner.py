@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment.config import RoundConfig
+from alignment.contrast_init import set_contrast_rows
 from alignment.language_model import LanguageModel
 from alignment.records import Pair
 
@@ -88,6 +89,11 @@ def train_adapter(
             target_modules=ATTENTION_AND_MLP, task_type="CAUSAL_LM",
         )  # fmt: skip
         peft_model = get_peft_model(peft_model, lora)
+        set_contrast_rows(
+            model, peft_model,
+            [p.prompt for p in pairs if p.kind == "unsafe"], [p.prompt for p in pairs if p.kind == "harmless"],
+            rows=config.contrast_rows, seed=config.seed,
+        )  # fmt: skip
     else:
         peft_model.set_adapter("default")
         for name, parameter in peft_model.named_parameters():
@@ -129,6 +135,9 @@ def train_adapter(
     model.model = peft_model
     temporary = out.with_name(f".{out.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
+    if "ref" in peft_model.peft_config:  # DPO's frozen copy of where it started
+        peft_model.delete_adapter("ref")
+    peft_model.peft_config["default"].base_model_name_or_path = model.name
     peft_model.save_pretrained(str(temporary), safe_serialization=True)
     if out.exists():
         shutil.rmtree(out)

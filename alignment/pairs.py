@@ -52,8 +52,16 @@ def build_pairs(
     return pairs
 
 
+# A few shared openings, so that declining is one decision that a small model can make at its first token;
+# what follows them differs: 14 reasons and alternatives a principle, so that no fixed sentence is learnt.
+OPENINGS = (
+    "I can't help with that.", "I won't help with this.", "Sorry, I can't do that.",
+    "I'm not able to help with that.", "I can't do that.",
+)  # fmt: skip
+
+
 class _SafeAnswers:
-    """A principle's shipped safe answers in turn, so that no single sentence is what is learnt."""
+    """A principle's shipped safe answers in turn, each behind the next opening."""
 
     def __init__(self, principles: dict[str, Principle], rng: random.Random) -> None:
         self._lists = {k: rng.sample(p.safe_answers, len(p.safe_answers)) for k, p in principles.items()}
@@ -64,7 +72,8 @@ class _SafeAnswers:
         if not answers:
             return None
         self._next[key] += 1
-        return answers[self._next[key] % len(answers)]
+        opening = OPENINGS[self._next[key] % len(OPENINGS)]
+        return f"{opening} {answers[self._next[key] % len(answers)]}"
 
 
 def _from_label(
@@ -82,7 +91,8 @@ def _from_label(
         return Pair(query["text"], chosen, rejected, weight * times, query["kind"], source, query["id"], key)
 
     if label.rewrite:
-        worst = broken or [i for i in texts if i not in fine] or list(texts)
+        meant = [label.rewrite_of] if label.rewrite_of in texts else []
+        worst = meant or broken or [i for i in texts if i not in fine] or list(texts)
         return [pair(label.rewrite, texts[worst[0]], "rewrite")]
     if label.preferred in texts and label.preferred not in broken:
         others = [i for i in texts if i != label.preferred]

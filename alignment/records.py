@@ -178,7 +178,8 @@ class Label(Record):
     """The approved result for one sample.
 
     `violates` maps a response id to P(violates) in [0, 1]; a response missing there was not judged.
-    `preferred` is the id of the better response, or None. `weight` > 0 scales its part in training.
+    `preferred` is the id of the better response, or None. `rewrite_of` is the response that `rewrite` replaces.
+    `weight` > 0 scales its part in training. `votes` maps a response id to what each person said of it.
     """
 
     query: str
@@ -186,10 +187,12 @@ class Label(Record):
     principles: list[str] = field(default_factory=list)
     preferred: str | None = None
     rewrite: str | None = None
+    rewrite_of: str | None = None
     source: Literal["human", "critic", "simulated"] = "human"
     weight: float = 1.0
     reviews: int = 1
     audit: bool = False
+    votes: dict[str, list[bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

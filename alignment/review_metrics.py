@@ -40,7 +40,7 @@ def review_metrics(config: RoundConfig, samples: list[Sample], labels: list[Labe
     in_audit = np.flatnonzero(slice_)
     audit_clusters = [clusters[i] for i in in_audit]
     seed = config.seed
-    metrics = [
+    metrics: list[Metric] = [
         measured("reviews", float(sum(label.reviews for label in labels)), None, len(labels)),
         agreement.critic_human_alpha(own, people, seed=seed, clusters=clusters),
         agreement.agreement_share("critic_agreement_audit", own[in_audit], people[in_audit]),
@@ -56,9 +56,16 @@ def review_metrics(config: RoundConfig, samples: list[Sample], labels: list[Labe
         *calibration.reliability(held_out.predicted, held_out.observed),
         critic_auroc(held_out, seed=seed),
     ]
-    if all(label.reviews < 2 for label in labels):
-        metrics.append(not_computable("human_alpha", "no sample was judged by two people"))
-    return metrics
+    return [*metrics, _human_alpha(labels, seed=seed)]
+
+
+def _human_alpha(labels: list[Label], *, seed: int) -> Metric:
+    """Alpha among people, over the answers that two or more of them judged (who is who does not matter to it)."""
+    items = [(label.query, own) for label in labels for own in label.votes.values() if len(own) >= 2]
+    table = np.full((max((len(own) for _, own in items), default=1), len(items)), np.nan)
+    for column, (_, own) in enumerate(items):
+        table[: len(own), column] = own
+    return agreement.alpha("human_alpha", table, seed=seed, clusters=[query for query, _ in items])
 
 
 def critic_auroc(held_out: HeldOut, *, seed: int) -> Metric:

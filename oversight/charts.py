@@ -362,7 +362,7 @@ def _range(point: Point, show: Callable[[float | None], str]) -> str:
 
 def _note(point: Point) -> str:
     if point.value is None:
-        return f"not computable: {point.reason}" if point.reason else "not computable"
+        return point.reason or "not computable"
     return "" if point.kept else "rolled back"
 
 

@@ -161,6 +161,9 @@ def labels(round: Round) -> list[records.Label]:
     rows = []
     for label in Label.objects.filter(sample__round=round).select_related("sample").prefetch_related("reviews"):
         ids = [response["id"] for response in label.sample.responses]
+        judgements = sorted(label.reviews.all(), key=lambda review: review.created_at)
+        rewriting = [review.rewrite_of for review in judgements if review.rewrite_of is not None]
+        said = {ids[i]: [r.says_violates(i) for r in judgements] for i in range(len(ids))}
         rows.append(
             records.Label(
                 query=str(label.sample_id),
@@ -168,7 +171,9 @@ def labels(round: Round) -> list[records.Label]:
                 principles=list(label.principles),
                 preferred=None if label.preferred is None else ids[label.preferred],
                 rewrite=label.rewrite or None,
-                reviews=max(1, len(label.reviews.all())),
+                rewrite_of=ids[rewriting[-1]] if label.rewrite and rewriting else None,
+                reviews=max(1, len(judgements)),
+                votes={key: [v for v in own if v is not None] for key, own in said.items() if len(own) > 1},
                 audit=label.sample.audit,
             )
         )

@@ -74,12 +74,8 @@ def _check_type(name: str, value: Any) -> None:
 
 
 def phase_command(phase: str, folder: Path) -> list[str]:
-    """The command of a phase; through `accelerate launch` where it may use several GPUs."""
-    module = ["-m", "alignment", phase, "--run-dir", str(folder)]
-    if settings.GPUS == 1:
-        return [sys.executable, *module]
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(settings.GPUS)]
-    return [sys.executable, *launch, *module]
+    """The command of a phase, the same that anybody may type."""
+    return [sys.executable, "-m", "alignment", phase, "--run-dir", str(folder)]
 
 
 def run_phase(round_id: str, attempt: int) -> None:

@@ -65,8 +65,6 @@ CRITIC_MODEL = os.environ.get("OVERSIGHT_CRITIC_MODEL", "")
 ATTACKER_MODEL = os.environ.get("OVERSIGHT_ATTACKER_MODEL", "")
 RUNS_URL = os.environ.get("OVERSIGHT_RUNS_URL") or str(VAR_DIR / "runs")
 
-GPUS = number("OVERSIGHT_GPUS", 1)  # a phase runs under `accelerate launch` where it is more than one
-
 REDIS_URL = os.environ.get("REDIS_URL") or kept("redis.url") or "redis://127.0.0.1:6379/0"
 if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
     stop(f"REDIS_URL is {REDIS_URL!r}; it must start with redis://, rediss:// or unix://")

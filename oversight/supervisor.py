@@ -130,6 +130,7 @@ def run() -> None:
     began = time.monotonic()
     var = Path(os.environ.get("OVERSIGHT_VAR") or BASE_DIR / "var").absolute()
     host, port = os.environ.get("OVERSIGHT_HOST", "127.0.0.1"), startup.read_port(os.environ.get("PORT", "8000"))
+    os.umask(0o077)  # database, logs and run folders are for the account that runs Oversight alone
     startup.open_folder(var)
     lock = startup.lock_folder(var)  # held until this process ends
     startup.check_port(host, port)

@@ -38,8 +38,8 @@ def measured(
 
 
 def not_computable(name: str, why: str, *, n: int = 0, seed: int = 0, group: str = "", model: str = "new") -> Metric:
-    """A Metric without a value. `why` completes the sentence "not computable, because ..."."""
-    return Metric(name, None, None, None, int(n), seed, group, f"not computable, because {why}", model)
+    """A Metric without a value. `why` completes the sentence "not computable, because ...", which pages begin."""
+    return Metric(name, None, None, None, int(n), seed, group, why, model)
 
 
 def same_length(**arrays: NDArray[np.generic]) -> int:

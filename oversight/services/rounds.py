@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -206,8 +206,10 @@ def close_review(*, round: Round, user: User | None) -> Round:
     round = _lock(round.pk)
     if round.status != Status.REVIEWING:
         raise RoundRefused(f"Round {round.number} is {round.status}; only a round in review can be closed.")
-    if not _labels_of(round.experiment_id).exists() and round.budget:
-        raise RoundRefused("Nobody has judged a sample yet, so there is nothing to learn from; judge one, or cancel.")
+    if not _labels(round):
+        raise RoundRefused(
+            "Nobody has judged a sample of this round yet, so there is nothing to learn from; judge one, or cancel."
+        )
     waiting = _close_waiting_samples(round)
     _queue(round, Phase.LEARN)
     left = f", {waiting} not judged" if waiting else ""
@@ -350,7 +352,9 @@ def _labels_of(experiment_id: UUID) -> QuerySet[Label]:
 
 
 def _labels(round: Round) -> int:
-    return Label.objects.filter(sample__round=round).count()
+    """How many labels of the round teach anything: a tie without a mark does not."""
+    silent = Q(violates={}, preferred=None, rewrite="")
+    return Label.objects.filter(sample__round=round).exclude(silent).count()
 
 
 def _name(user: User | None) -> str:

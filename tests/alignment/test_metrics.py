@@ -58,7 +58,7 @@ def test_attack_success_keeps_failed_judgements_in_n_and_in_the_interval() -> No
 
 
 def test_attack_success_without_judgement_has_no_value() -> None:
-    assert rates.attack_success([]).reason == "not computable, because there are no attacks"
+    assert rates.attack_success([]).reason == "there are no attacks"
     assert rates.attack_success([None, None]).value is None
 
 
@@ -114,7 +114,7 @@ def test_calibration_by_hand() -> None:
     assert rows["calibration", "1"].value == 0.5
     assert rows["calibration_predicted", "1"].value == pytest.approx(0.15)
     assert (rows["calibration", "9"].value, rows["calibration", "9"].n) == (1.0, 2)
-    assert rows["calibration", "0"].reason == "not computable, because no prediction lies between 0 and 0.1"
+    assert rows["calibration", "0"].reason == "no prediction lies between 0 and 0.1"
     assert len(rows) == 20
     assert calibration.expected_calibration_error(p, y, seed=0).value == pytest.approx(0.5 * 0.35 + 0.5 * 0.05)
     assert calibration.brier(p, y, seed=0).value == pytest.approx((0.0225 + 0.7225 + 0.01 + 0) / 4)
@@ -174,7 +174,7 @@ def test_performance_gap_recovered_is_the_median_over_usable_runs() -> None:
     assert metric.ci_low is not None and metric.ci_high is not None and metric.ci_low < 0.5 < metric.ci_high
     assert metric.reason.startswith("1 of 4 runs left out")
     assert gaps.performance_gap_recovered(runs[3:], seed=3).value is None
-    assert gaps.performance_gap_recovered([], seed=3).reason == "not computable, because there are no runs"
+    assert gaps.performance_gap_recovered([], seed=3).reason == "there are no runs"
 
 
 def test_elicitation_gap_is_pass_at_n_minus_pass_at_1() -> None:

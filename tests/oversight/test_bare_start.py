@@ -64,7 +64,6 @@ def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("DATABASE_URL", "postgres://me@127.0.0.1:1/x", "the database 127.0.0.1 cannot be prepared"),
         ("DATABASE_URL", "nonsense://x", "DATABASE_URL cannot be read"),
         ("OVERSIGHT_PROFILE", "huge", "OVERSIGHT_PROFILE is 'huge'"),
-        ("OVERSIGHT_GPUS", "none", "OVERSIGHT_GPUS is 'none'"),
     ],
 )
 def test_a_bad_setting(tmp_path: Path, name: str, value: str, words: str) -> None:

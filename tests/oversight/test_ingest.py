@@ -177,7 +177,7 @@ def write_results(folder: RunDir, *, accepted: bool = True) -> None:
         [
             metric("attack_success", 0.2),
             metric("attack_success", 0.4, model="old"),
-            metric("critic_recall", None, reason="not computable, because nothing was reviewed"),
+            metric("critic_recall", None, reason="nothing was reviewed"),
             metric("hypervolume", math.nan),
         ],
     )
@@ -199,7 +199,7 @@ def test_learn_results(round: Round, folder: RunDir, accepted: bool) -> None:
     points = {(p.name, p.model): p for p in MetricPoint.objects.all()}
     assert len(points) == 4
     assert points["attack_success", "old"].value == 0.4
-    assert points["critic_recall", "new"].reason == "not computable, because nothing was reviewed"
+    assert points["critic_recall", "new"].reason == "nothing was reviewed"
     broken = points["hypervolume", "new"]
     assert (broken.value, broken.reason) == (None, "the value came out as nan")
     assert ProbeAnswer.objects.get().after_verdict == "refused"
