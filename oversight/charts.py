@@ -258,10 +258,12 @@ def _before_after(
     if by_value:
         height = {row["group"]: row["value"] for row in now}
         values.sort(key=lambda row: -height[row["group"]])
-    summary = (
-        f"After round {last}: highest for {most['group']} ({percent(most['value'])}), "
-        f"lowest for {least['group']} ({percent(least['value'])})."
-    )
+    summary = f"After round {last}: "
+    if most["value"] == least["value"]:
+        summary += f"{percent(most['value'])} in each."
+    else:
+        summary += f"highest for {most['group']} ({percent(most['value'])}), "
+        summary += f"lowest for {least['group']} ({percent(least['value'])})."
 
     def make(chart: Chart, theme: Theme, width: int) -> Any:
         return draw_groups(chart.values, theme, width, x_title=x_title)
@@ -362,7 +364,7 @@ def _range(point: Point, show: Callable[[float | None], str]) -> str:
 
 def _note(point: Point) -> str:
     if point.value is None:
-        return point.reason or "not computable"
+        return f"not computable: {point.reason}" if point.reason else "not computable"
     return "" if point.kept else "rolled back"
 
 

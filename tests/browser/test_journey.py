@@ -31,6 +31,7 @@ def test_a_round_from_the_sign_in_link_to_the_charts(chromium: Browser, tmp_path
     stack = Stack(tmp_path)
     if PICTURES:
         stack.env["OVERSIGHT_PROFILE"] = os.environ["OVERSIGHT_PROFILE"]
+        del stack.env["OMP_NUM_THREADS"], stack.env["OVERSIGHT_LOST_AFTER_SECONDS"]  # as `make run` has it
     with stack:
         ready = re.search(r"ready after ([\d.]+) s", stack.output())
         assert ready and float(ready[1]) < SLOWEST_START
