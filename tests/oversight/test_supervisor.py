@@ -41,7 +41,7 @@ def test_first_start_second_start_and_children_that_end(tmp_path: Path) -> None:
         assert time.monotonic() - began < 20  # 10 on a machine that does nothing else
         assert len(re.findall(r"/sign-in/\S+", stack.output())) == 1
         assert stack.row("SELECT name FROM oversight_experiment")["name"] == "Laptop demo"
-        for name in ("oversight.sqlite3", "log/web.log", "log/phases"):
+        for name in ("oversight.sqlite3", "log/web.log"):
             assert (stack.var / name).stat().st_mode & 0o077 == 0, name
         wait_for(lambda: ready(stack) == [], 30, stack.output)
         stack.sign_in()
