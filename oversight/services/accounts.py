@@ -33,6 +33,12 @@ def make_sign_in_link(*, user: User, base_url: str) -> str:
     return base_url.rstrip("/") + reverse("sign-in-link", args=[token])
 
 
+def is_link_open(token: str) -> bool:
+    """Whether the link would sign somebody in now; reading it does not use it up."""
+    links = SignInLink.objects.filter(digest=_digest(token), user__is_active=True)
+    return links.filter(used_at=None, expires_at__gt=timezone.now()).exists()
+
+
 @transaction.atomic
 def use_sign_in_link(token: str) -> User | None:
     """The person whose link this is, once; None for a used, expired or unknown link, or a closed account."""

@@ -60,9 +60,9 @@ def _check_password(request: HttpRequest, username: str, password: str) -> tuple
 @require_http_methods(["GET", "POST"])
 def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
     """GET shows a button and POST uses the link up, so that a mail program's preview doesn't."""
-    if request.method == "GET":
+    if request.method == "GET" and accounts.is_link_open(token):
         return render(request, "oversight/sign_in_link.html")
-    user = accounts.use_sign_in_link(token)
+    user = accounts.use_sign_in_link(token) if request.method == "POST" else None
     if user is None:
         return render(request, "oversight/sign_in_link.html", {"spent": True}, status=410)
     login(request, user, backend=BACKEND)

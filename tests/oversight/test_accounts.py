@@ -51,6 +51,7 @@ def test_a_link_signs_in_once_and_looking_at_it_does_not_use_it_up(client):
     assert client.post(path).headers["Location"] == "/"
     assert client.get("/review/").wsgi_request.user == user
     client.logout()
+    assert client.get(path).status_code == 410
     again = client.post(path)
     assert again.status_code == 410
     assert b"no longer works" in again.content
