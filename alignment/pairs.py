@@ -8,6 +8,7 @@ easy way to be safe).
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -96,13 +97,20 @@ def _from_label(
         return [pair(label.rewrite, texts[worst[0]], "rewrite")]
     if label.preferred in texts and label.preferred not in broken:
         others = [i for i in texts if i != label.preferred]
-        return [pair(texts[label.preferred], texts[others[0]] if others else None, "preference")]
+        return [
+            pair(
+                whole_sentences(texts[label.preferred]) or texts[label.preferred],
+                texts[others[0]] if others else None,
+                "preference",
+            )
+        ]
     # On an unsafe prompt a fine answer is one that declines or redirects; keep those that say so plainly.
     best = [i for i in fine if query["kind"] == "harmless" or is_refusal(texts[i])]
     if query["kind"] == "harmless":
         best = [i for i in best if not is_refusal(texts[i])]
+    best = [i for i in best if whole_sentences(texts[i])]
     if best:
-        return [pair(texts[best[0]], texts[broken[0]] if broken else None, "own answer")]
+        return [pair(whole_sentences(texts[best[0]]), texts[broken[0]] if broken else None, "own answer")]
     if not broken or query["kind"] == "harmless":
         return []
     bad = texts[broken[0]]
@@ -129,9 +137,7 @@ def _from_task(sample: Sample) -> list[Pair]:
     ]  # fmt: skip
 
 
-def _replayed_attacks(
-    config: RoundConfig, material: Material, safe: _SafeAnswers, rng: random.Random
-) -> list[Pair]:
+def _replayed_attacks(config: RoundConfig, material: Material, safe: _SafeAnswers, rng: random.Random) -> list[Pair]:
     """Earlier rounds' violating prompts, and seed attacks, so that nothing learnt before is forgotten.
 
     Seeds are only used once people or critic have found this round that the learner fails on such attacks
@@ -165,10 +171,18 @@ def _lookalikes(
     twins = sorted(twins, key=lambda p: p.id not in asked)[: round(count * 1.15)]
     texts = answer([p.harmless for p in twins]) if twins else []
     return [
-        Pair(p.harmless, text, None, 1.0, "harmless", "look-alike", None, p.principle)
+        Pair(p.harmless, whole_sentences(text), None, 1.0, "harmless", "look-alike", None, p.principle)
         for p, text in zip(twins, texts, strict=True)
-        if text.strip() and not is_refusal(text)
+        if whole_sentences(text) and not is_refusal(text)
     ][:count]
+
+
+def whole_sentences(text: str) -> str:
+    """The answer up to its last finished sentence; "" where there is none. An answer that the token limit cut
+    would otherwise teach the learner to stop in the middle."""
+    ends = [match.end() for match in re.finditer(r"[.!?][\"')*]*(?=\s|$)", text)]
+    kept = text[: ends[-1]].strip() if ends else ""
+    return kept if len(kept.split()) >= 3 else ""
 
 
 def _tasks(config: RoundConfig) -> list[Pair]:

@@ -8,7 +8,7 @@ import pytest
 
 from alignment.config import RoundConfig
 from alignment.learner import draw_batches
-from alignment.pairs import Material, build_pairs
+from alignment.pairs import Material, build_pairs, whole_sentences
 from alignment.records import Label, Pair, Principle, Sample
 from alignment.seed_files import shipped_principles, shipped_seeds
 from alignment.tasks import generate
@@ -97,6 +97,13 @@ def test_only_categories_that_failed_are_replayed() -> None:
     privacy = {s.unsafe for s in shipped_seeds() if s.category == "privacy"}
     assert len(replayed) == CONFIG.replay
     assert {p.prompt for p in replayed} <= privacy
+
+
+def test_an_answer_that_was_cut_is_kept_up_to_its_last_sentence() -> None:
+    assert whole_sentences("Water them daily. Then cut the") == "Water them daily."
+    assert whole_sentences('He said "No." And then') == 'He said "No."'
+    assert whole_sentences("1.5 litres and more") == ""
+    assert whole_sentences("") == ""
 
 
 def test_tasks_are_checked_by_program() -> None:
