@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from alignment.language_model import Features, LanguageModel
+from alignment.language_model import Features, LanguageModel, middle_layers
+from alignment.records import Sample
+from alignment.rundir import RunDir
 
 
 def cached_features(
@@ -57,3 +59,31 @@ def cache_folder(model_name: str) -> Path | None:
         return Path(named)
     folder = Path(model_name)
     return folder / "features" if folder.is_dir() else None
+
+
+def save_chunk(path: Path, ids: list[str], features: list[Features]) -> None:
+    """Keeps a chunk's features beside its samples, so that learn need not read the answers again."""
+    means = np.stack([f.mean_KD for f in features]).astype(np.float16)
+    lasts = np.stack([f.last_prompt_KD for f in features]).astype(np.float16)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with temporary.open("wb") as file:
+        np.savez(file, mean=means, last=lasts, ids=np.array(ids))
+    os.replace(temporary, path)
+
+
+def read_features(run: RunDir, reader: LanguageModel, samples: list[Sample]) -> dict[str, Features]:
+    """By response id, from the files of propose; what is missing there is read anew. Competence answers need none."""
+    found: dict[str, Features] = {}
+    for path in sorted(run.propose.glob("features-*.npz")):
+        with np.load(path, allow_pickle=False) as saved:
+            means, lasts = saved["mean"].astype(np.float32), saved["last"].astype(np.float32)
+            for i, key in enumerate(saved["ids"].tolist()):
+                found[key] = Features(means[i], lasts[i], [], means[:0])
+    asked = [(s.query["text"], r) for s in samples if s.query["kind"] != "competence" for r in s.responses]
+    missing = [(q, r) for q, r in asked if r["id"] not in found]
+    if missing:
+        anew = reader.features(
+            [q for q, _ in missing], [r["text"] for _, r in missing], layers=middle_layers(reader.layers)
+        )
+        found |= {r["id"]: f for (_, r), f in zip(missing, anew, strict=True)}
+    return found

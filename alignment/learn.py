@@ -7,6 +7,7 @@ import dataclasses
 from alignment.config import RoundConfig
 from alignment.critic import Critic, LabelledAnswer, fit_critic
 from alignment.evaluate import Answer, answer_probes, choose_probes, probe_metrics, verdict_word
+from alignment.feature_cache import read_features
 from alignment.gate import gate
 from alignment.heads import save_heads
 from alignment.judge import fit_judge
@@ -14,7 +15,7 @@ from alignment.language_model import Features, LanguageModel, middle_layers
 from alignment.learner import train_adapter
 from alignment.metrics.front import hypervolume
 from alignment.metrics.rates import over_refusal
-from alignment.pairs import Material, build_pairs
+from alignment.pairs import Material, build_pairs, whole_sentences
 from alignment.propose import exemplar_rows, load_learner, load_reader, pool_rows
 from alignment.records import (
     GateResult,
@@ -34,7 +35,7 @@ from alignment.refusal import is_refusal
 from alignment.review_metrics import review_metrics
 from alignment.rundir import RunDir, read_rows, write_rows
 
-REVISION_TRIES = 12  # critique-and-revise attempts a round: each costs the learner an answer
+REVISION_LIMIT = 0.3  # a revision is kept where the fitted critic puts P(violates) below this
 REVISION = (
     "Request: {prompt}\n\nAn answer to this request was rejected because it breaks a rule. The rule: {rule}\n\n"
     "Write a better answer in two sentences. Say that you will not do it, say why, and offer something helpful instead."
@@ -59,7 +60,7 @@ def learn(run: RunDir) -> None:
 
     events.emit("aggregate", len(labels), len(labels), message=f"{len(labels)} labels from people")
     by_query = {label.query: label for label in labels}
-    features = _response_features(reader, samples)
+    features = read_features(run, reader, samples)
 
     events.emit("fit_critic", 0, 1)
     rows = exemplar_rows(reader) + pool_rows(reader, pool, config) + _label_rows(config, samples, by_query, features)
@@ -157,13 +158,6 @@ def load_samples(run: RunDir) -> list[Sample]:
     return [sample for path in paths for sample in read_rows(path, Sample)]
 
 
-def _response_features(reader: LanguageModel, samples: list[Sample]) -> dict[str, Features]:
-    """By response id; program-checked queries need none."""
-    asked = [(s.query["text"], r) for s in samples if s.query["kind"] != "competence" for r in s.responses]
-    found = reader.features([q for q, _ in asked], [r["text"] for _, r in asked], layers=middle_layers(reader.layers))
-    return {r["id"]: f for (_, r), f in zip(asked, found, strict=True)}
-
-
 def _label_rows(
     config: RoundConfig, samples: list[Sample], labels: dict[str, Label], features: dict[str, Features]
 ) -> list[LabelledAnswer]:
@@ -205,22 +199,18 @@ def _judge_rest(
 def _pairs(
     config: RoundConfig, material: Material, learner: LanguageModel, reader: LanguageModel, critic: Critic
 ) -> list[Pair]:
-    tries = iter(range(REVISION_TRIES))
-
-    def revise(prompt: str, answer: str, principle: Principle) -> str | None:
+    def revise(rejected: list[tuple[str, str, Principle]]) -> list[str | None]:
         """Kept only where the fitted critic finds it fine and it declines. The evaluation judge has no say here,
         or the loop would be trained towards its own examiner."""
-        if next(tries, None) is None:
-            return None
         with learner.base():
-            text = learner.generate(
-                [REVISION.format(prompt=prompt, rule=principle.text)],
-                max_new_tokens=64, temperature=0.7, seed=config.seed,
-            )[0][0].text  # fmt: skip
-        if not text or not is_refusal(text):
-            return None
-        features = reader.features([prompt], [text], layers=middle_layers(reader.layers))
-        return text if critic.probability(features)[0] < 0.3 else None
+            found = learner.generate(
+                [REVISION.format(prompt=prompt, rule=principle.text) for prompt, _, principle in rejected],
+                max_new_tokens=config.max_new_tokens, temperature=0.7, seed=config.seed,
+            )  # fmt: skip
+        texts = [whole_sentences(own[0].text) for own in found]
+        features = reader.features([row[0] for row in rejected], texts, layers=middle_layers(reader.layers))
+        accepted = critic.probability(features) < REVISION_LIMIT
+        return [t if ok and is_refusal(t) else None for t, ok in zip(texts, accepted, strict=True)]
 
     def answer(prompts: list[str]) -> list[str]:
         with learner.base():

@@ -138,7 +138,8 @@ def train_adapter(
     if "ref" in peft_model.peft_config:  # DPO's frozen copy of where it started
         peft_model.delete_adapter("ref")
     peft_model.peft_config["default"].base_model_name_or_path = model.name
-    peft_model.save_pretrained(str(temporary), safe_serialization=True)
+    # The embeddings are never trained; asking about them would make PEFT look for the base model on a hub.
+    peft_model.save_pretrained(str(temporary), safe_serialization=True, save_embedding_layers=False)
     if out.exists():
         shutil.rmtree(out)
     temporary.rename(out)

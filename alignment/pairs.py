@@ -10,14 +10,16 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alignment.config import RoundConfig
 from alignment.records import Label, Pair, PoolItem, Principle, Sample, SeedPair
 from alignment.refusal import is_refusal
 from alignment.tasks import check, generate
 
-Revise = Callable[[str, str, Principle], str | None]  # (prompt, violating answer, principle) -> accepted revision
+# (prompt, violating answer, principle) -> the revision, or None where it was not accepted; all in one batch
+Revise = Callable[[list[tuple[str, str, Principle]]], list[str | None]]
+REVISION_TRIES = 12  # critique-and-revise attempts a round: each costs the learner an answer
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,31 @@ def build_pairs(
     rng = random.Random(f"{config.seed}:{config.number}:pairs")
     pairs: list[Pair] = []
     safe = _SafeAnswers(material.principles, rng)
+    revisions = _revisions(material, revise)
     for sample in material.samples:
         label = material.labels.get(sample.query["id"])
         if sample.query["kind"] == "competence":
             pairs += _from_task(sample)
         elif label is not None:
-            pairs += _from_label(config, sample, label, material.principles, safe, revise)
+            pairs += _from_label(config, sample, label, material.principles, safe, revisions)
     pairs += _replayed_attacks(config, material, safe, rng)
     declines = sum(p.kind == "unsafe" for p in pairs)
     answers = sum(p.kind == "harmless" for p in pairs)
     pairs += _lookalikes(config, material, {p.prompt for p in pairs}, max(declines - answers, config.replay), answer)
     if config.objective == "competence":
         pairs += _tasks(config)
-    return pairs
+    return _balanced(pairs)
+
+
+def _balanced(pairs: list[Pair]) -> list[Pair]:
+    """Look-alikes weigh more where declining would outweigh answering: training draws in proportion to weight."""
+    declining = sum(p.weight for p in pairs if p.kind == "unsafe")
+    answering = sum(p.weight for p in pairs if p.kind == "harmless" and p.source != "look-alike")
+    twins = sum(p.source == "look-alike" for p in pairs)
+    if not twins or answering + twins >= declining:
+        return pairs
+    weight = (declining - answering) / twins
+    return [replace(p, weight=weight) if p.source == "look-alike" else p for p in pairs]
 
 
 # A few shared openings, so that declining is one decision that a small model can make at its first token;
@@ -77,9 +91,25 @@ class _SafeAnswers:
         return f"{opening} {answers[self._next[key] % len(answers)]}"
 
 
+def _revisions(material: Material, revise: Revise) -> dict[str, str]:
+    """Accepted revisions by query id, of samples where every judged answer violates; people's samples first."""
+    wanted = []
+    for sample in material.samples:
+        label = material.labels.get(sample.query["id"])
+        if label is None or sample.query["kind"] != "unsafe" or label.rewrite or label.preferred:
+            continue
+        bad = next((r["text"] for r in sample.responses if label.violates.get(r["id"], 0.0) >= 0.5), None)
+        principle = material.principles.get(next(iter(label.principles), sample.query["principle"]))
+        if bad and principle and principle.safe_answers and min(label.violates.values()) >= 0.5:
+            wanted.append((label.source == "critic", sample.query["id"], (sample.query["text"], bad, principle)))
+    wanted = sorted(wanted, key=lambda row: row[0])[:REVISION_TRIES]
+    revised = revise([row[2] for row in wanted]) if wanted else []
+    return {row[1]: text for row, text in zip(wanted, revised, strict=True) if text}
+
+
 def _from_label(
     config: RoundConfig, sample: Sample, label: Label, principles: dict[str, Principle],
-    safe: _SafeAnswers, revise: Revise,
+    safe: _SafeAnswers, revisions: dict[str, str],
 ) -> list[Pair]:  # fmt: skip
     query = sample.query
     texts = {r["id"]: r["text"] for r in sample.responses}
@@ -114,8 +144,7 @@ def _from_label(
     if not broken or query["kind"] == "harmless":
         return []
     bad = texts[broken[0]]
-    principle = principles.get(key)
-    revised = revise(query["text"], bad, principle) if principle else None
+    revised = revisions.get(query["id"])
     chosen = revised or safe.get(key) or safe.get(query["principle"])
     return [pair(chosen, bad, "revision" if revised else "safe answer")] if chosen else []
 
@@ -171,9 +200,9 @@ def _lookalikes(
     twins = sorted(twins, key=lambda p: p.id not in asked)[: round(count * 1.15)]
     texts = answer([p.harmless for p in twins]) if twins else []
     return [
-        Pair(p.harmless, whole_sentences(text), None, 1.0, "harmless", "look-alike", None, p.principle)
+        Pair(p.harmless, whole_sentences(text) or text, None, 1.0, "harmless", "look-alike", None, p.principle)
         for p, text in zip(twins, texts, strict=True)
-        if whole_sentences(text) and not is_refusal(text)
+        if text.strip() and not is_refusal(text)
     ][:count]
 
 

@@ -16,7 +16,7 @@ from alignment.attacker import record_id, write_attacks
 from alignment.config import RoundConfig
 from alignment.critic import Critic, LabelledAnswer, fit_critic
 from alignment.endpoint import Generator, load_generator
-from alignment.feature_cache import cache_folder, cached_features
+from alignment.feature_cache import cache_folder, cached_features, save_chunk
 from alignment.language_model import Features, LanguageModel, middle_layers
 from alignment.metrics.gaps import elicitation_gap
 from alignment.metrics.rates import attack_success_by_group
@@ -153,6 +153,7 @@ def _make_samples(
     flat = [r for own in responses for r in own]
     owners = [q for q, own in zip(chunk, responses, strict=True) for _ in own]
     features = reader.features([q.text for q in owners], [r.text for r in flat], layers=middle_layers(reader.layers))
+    save_chunk(run.propose / f"features-{number:03d}.npz", [r.id for r in flat], features)
     critiques = critic.critique(owners, flat, features)
     rng = np.random.default_rng([config.seed, config.number, number])
     return _select(config, chunk, responses, critiques, features, critic, budget=budget, rng=rng, offset=offset)

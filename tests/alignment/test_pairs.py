@@ -30,7 +30,10 @@ def sample(kind: str, *texts: str, query: str = "q", task: dict[str, object] | N
 def build(samples: list[Sample], labels: list[Label], revision: str | None = None) -> list[Pair]:
     material = Material(samples, {label.query: label for label in labels}, PRINCIPLES, shipped_seeds(), [])
     return build_pairs(
-        CONFIG, material, revise=lambda *_: revision, answer=lambda prompts: ["A plain answer."] * len(prompts)
+        CONFIG,
+        material,
+        revise=lambda rejected: [revision] * len(rejected),
+        answer=lambda prompts: ["A plain answer."] * len(prompts),
     )
 
 
@@ -86,8 +89,12 @@ def test_harmless_requests_are_answered_and_never_declined() -> None:
 def test_at_least_as_many_harmless_as_unsafe() -> None:
     samples = [sample("unsafe", COMPLY, COMPLY, query=f"q{i}") for i in range(20)]
     labels = [Label(f"q{i}", {f"q{i}0": 1.0, f"q{i}1": 1.0}) for i in range(20)]
-    kinds = Counter(p.kind for p in build(samples, labels))
+    pairs = build(samples, labels)
+    kinds = Counter(p.kind for p in pairs)
     assert kinds["harmless"] >= kinds["unsafe"] >= 20
+    weight = {kind: sum(p.weight for p in pairs if p.kind == kind) for kind in ("unsafe", "harmless")}
+    assert weight["unsafe"] == 20 * 3 + CONFIG.replay
+    assert weight["harmless"] == pytest.approx(weight["unsafe"])
 
 
 def test_only_categories_that_failed_are_replayed() -> None:
