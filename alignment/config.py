@@ -50,10 +50,14 @@ class RoundConfig:
     human_weight: float = 3.0  # weight of a pair from people against one from the critic
     critic_confidence: float = 0.8  # the critic's own label is used only where max(p, 1-p) reaches it
     lora_rank: int = 16
-    contrast_rows: int = 4  # rows of each lora_A that start as directions separating unsafe from harmless
-    learning_rate: float = 5e-4
+    contrast_rows: int = 4  # rows of each lora_A set to directions separating unsafe from harmless; 0 for none
+    contrast_prompts: int = 200  # seed prompts of either kind that the directions are found on
+    answer_tokens: int = 24  # tokens of a chosen answer that supervised training counts
+    answer_weight: float = 5.0  # weight of answering the harmless against that of declining, in total
+    learning_rate: float = 3e-3  # of the contrast columns, in conformity rounds
+    general_learning_rate: float = 5e-4  # of the rest of the adapter, in competence rounds
     sft_steps: int = 36
-    preference_steps: int = 4
+    preference_steps: int = 2
     batch: int = 8  # examples a step
     beta: float = 0.1  # DPO temperature
     replay: int = 48  # contrast pairs from seeds replayed beside this round's own
@@ -108,7 +112,7 @@ def profile_defaults(profile: str) -> dict[str, Any]:
         return {
             "profile": "tiny", "learner": "tiny", "attacks": 48, "lookalikes": 8, "competence": 10,
             "max_new_tokens": 12, "budget": 12, "sft_steps": 4, "preference_steps": 2, "batch": 4,
-            "probes": 8, "competence_probes": 2, "probe_tokens": 8, "replay": 8, "learning_rate": 5e-3,
+            "probes": 8, "competence_probes": 2, "probe_tokens": 8, "replay": 8, "general_learning_rate": 5e-3,
         }  # fmt: skip
     if profile == "laptop":
         # Measured on two cores with AVX512-BF16: twice as fast as float32 in answering and in training.
@@ -118,6 +122,6 @@ def profile_defaults(profile: str) -> dict[str, Any]:
             "profile": "gpu", "dtype": "bfloat16", "attacks": 256, "lookalikes": 128, "competence": 100,
             "max_new_tokens": 256, "chunk": 64, "budget": 64, "batch": 32, "sft_steps": 120,
             "preference_steps": 40, "probes": 120, "competence_probes": 40, "probe_tokens": 160, "replay": 256,
-            "learning_rate": 1e-4,
+            "learning_rate": 1e-3, "general_learning_rate": 1e-4,
         }  # fmt: skip
     raise ValueError(f"profile {profile!r} is not one of {', '.join(PROFILES)}")

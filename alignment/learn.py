@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 
 from alignment.config import RoundConfig
 from alignment.critic import Critic, LabelledAnswer, fit_critic
@@ -102,7 +103,7 @@ def learn(run: RunDir) -> None:
         base = run.stage(run.learn / "probes_base.jsonl", Answer, lambda: _base_harmless(config, learner, probes))
     new_path = run.learn / "probes_new.jsonl"
     if not (new_path.exists() and (run.learn / "adapter").exists()):
-        _train(config, run, learner, pairs)
+        _train(config, run, learner, pairs, seeds)
     new = run.stage(new_path, Answer, lambda: evaluate("evaluate_new"))
 
     old_metrics = probe_metrics(probes, old, model="old")
@@ -119,14 +120,21 @@ def learn(run: RunDir) -> None:
     _finish(run, config, metrics, result, probes, old, new)
 
 
-def _train(config: RoundConfig, run: RunDir, learner: LanguageModel, pairs: list[Pair]) -> None:
+def _train(config: RoundConfig, run: RunDir, learner: LanguageModel, pairs: list[Pair], seeds: list[SeedPair]) -> None:
     total = config.sft_steps + config.preference_steps
     run.events.emit("train", 0, total)
 
     def on_step(done: int, of: int, metrics: dict[str, float]) -> None:
         run.events.emit("train", done, of, metrics=metrics if done == of or done % 10 == 0 else None)
 
-    losses = train_adapter(config, learner, pairs, run.learn / "adapter", on_step=on_step)
+    # Seed pairs are unsafe and harmless by construction; the round's own prompts stand beside them.
+    twins = [s for s in seeds if s.harmless]
+    drawn = random.Random(f"{config.seed}:contrast").sample(twins, min(len(twins), config.contrast_prompts))
+    contrast = (
+        [s.unsafe for s in drawn] + [p.prompt for p in pairs if p.kind == "unsafe"],
+        [s.harmless for s in drawn] + [p.prompt for p in pairs if p.kind != "unsafe"],
+    )
+    losses = train_adapter(config, learner, pairs, run.learn / "adapter", contrast=contrast, on_step=on_step)
     run.events.emit("train", total, total, message="Adapter saved", metrics=losses)
 
 
@@ -214,9 +222,7 @@ def _pairs(
 
     def answer(prompts: list[str]) -> list[str]:
         with learner.base():
-            found = learner.generate(
-                prompts, max_new_tokens=config.probe_tokens, temperature=0.0, seed=config.seed
-            )
+            found = learner.generate(prompts, max_new_tokens=config.probe_tokens, temperature=0.0, seed=config.seed)
         return [own[0].text for own in found]
 
     return build_pairs(config, material, revise=revise, answer=answer)

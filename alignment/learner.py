@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment.config import RoundConfig
-from alignment.contrast_init import set_contrast_rows
+from alignment.contrast import set_contrast_rows, train_only
 from alignment.language_model import LanguageModel
 from alignment.records import Pair
 
@@ -41,12 +41,24 @@ def draw_batches(pairs: list[Pair], *, count: int, seed: int) -> list[Pair]:
     return drawn
 
 
-def _row(pair: Pair, *, preference: bool) -> dict[str, Any]:
-    prompt = [{"role": "user", "content": pair.prompt}]
-    answer = [{"role": "assistant", "content": pair.chosen}]
-    if not preference:
-        return {"prompt": prompt, "completion": answer}
-    return {"prompt": prompt, "chosen": answer, "rejected": [{"role": "assistant", "content": pair.rejected}]}
+def _supervised_row(model: LanguageModel, pair: Pair, *, answer_tokens: int) -> dict[str, Any]:
+    """Token ids with the answer marked. Only the first `answer_tokens` of it count: whether to decline, and how to
+    begin, is decided there, and a cut answer has no end-of-text token, so that stopping early is not learnt."""
+    prompt = model.prompt_ids(pair.prompt)
+    answer = [*model.tokenizer(pair.chosen, add_special_tokens=False).input_ids, model.tokenizer.eos_token_id]
+    answer = answer[:answer_tokens]
+    return {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}
+
+
+def _preference_row(pair: Pair) -> dict[str, Any]:
+    def turn(role: str, text: str | None) -> list[dict[str, str | None]]:
+        return [{"role": role, "content": text}]
+
+    return {
+        "prompt": turn("user", pair.prompt),
+        "chosen": turn("assistant", pair.chosen),
+        "rejected": turn("assistant", pair.rejected),
+    }
 
 
 def train_adapter(
@@ -55,17 +67,18 @@ def train_adapter(
     pairs: list[Pair],
     out: Path,
     *,
+    contrast: tuple[list[str], list[str]] = ([], []),
     on_step: Callable[[int, int, dict[str, float]], None] = lambda done, total, metrics: None,
 ) -> dict[str, float]:
     """Trains an adapter on `model` (which may carry one already, then that one goes on) and saves it to `out`.
 
     Two runs one after the other: `sft_steps` of cross-entropy on the chosen answers, then `preference_steps`
-    of DPO with a supervised term on the pairs that have a rejected answer. Returns the last losses.
+    of DPO with a supervised term on the pairs that have a rejected answer. `contrast` holds unsafe and harmless
+    prompts that tell the two kinds apart (see `contrast.py`). Returns the last losses.
     """
     if not pairs:
         raise ValueError("there is nothing to train on: no pair came out of the labels")
     from datasets import Dataset
-    from peft import LoraConfig, get_peft_model
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
     from trl.trainer.sft_config import SFTConfig
@@ -75,6 +88,7 @@ def train_adapter(
     contrasted = [p for p in pairs if p.rejected]
     preferred = draw_batches(contrasted, count=config.preference_steps * config.batch, seed=config.seed + 1)
     total = config.sft_steps + (config.preference_steps if preferred else 0)
+    rate = config.learning_rate if config.objective == "conformity" else config.general_learning_rate
     scratch = out.parent / "trainer"
     common: dict[str, Any] = {
         "output_dir": str(scratch), "per_device_train_batch_size": config.batch, "gradient_checkpointing": False,
@@ -82,22 +96,7 @@ def train_adapter(
         "report_to": "none", "logging_steps": 1, "disable_tqdm": True, "seed": config.seed,
         "lr_scheduler_type": "cosine", "max_length": 512, "dataloader_num_workers": 0,
     }  # fmt: skip
-    peft_model = model.model
-    if not hasattr(peft_model, "peft_config"):
-        lora = LoraConfig(
-            r=config.lora_rank, lora_alpha=2 * config.lora_rank, lora_dropout=0.0,
-            target_modules=ATTENTION_AND_MLP, task_type="CAUSAL_LM",
-        )  # fmt: skip
-        peft_model = get_peft_model(peft_model, lora)
-        set_contrast_rows(
-            model, peft_model,
-            [p.prompt for p in pairs if p.kind == "unsafe"], [p.prompt for p in pairs if p.kind == "harmless"],
-            rows=config.contrast_rows, seed=config.seed,
-        )  # fmt: skip
-    else:
-        peft_model.set_adapter("default")
-        for name, parameter in peft_model.named_parameters():
-            parameter.requires_grad_("lora_" in name)
+    peft_model = _adapter_model(config, model, contrast)
     losses: dict[str, float] = {}
     tokenizer = model.tokenizer
     tokenizer.padding_side = "right"
@@ -106,10 +105,12 @@ def train_adapter(
             trainer: Any = SFTTrainer(
                 model=peft_model,
                 args=SFTConfig(
-                    **common, max_steps=config.sft_steps, learning_rate=config.learning_rate,
+                    **common, max_steps=config.sft_steps, learning_rate=rate,
                     warmup_steps=max(1, config.sft_steps // 10), completion_only_loss=True,
                 ),
-                train_dataset=Dataset.from_list([_row(p, preference=False) for p in supervised]),
+                train_dataset=Dataset.from_list(
+                    [_supervised_row(model, p, answer_tokens=config.answer_tokens) for p in supervised]
+                ),
                 processing_class=tokenizer,
                 callbacks=[_progress(on_step, 0, total)],
             )  # fmt: skip
@@ -119,10 +120,10 @@ def train_adapter(
             trainer = DPOTrainer(
                 model=peft_model,
                 args=DPOConfig(
-                    **common, max_steps=config.preference_steps, learning_rate=config.learning_rate / 5,
+                    **common, max_steps=config.preference_steps, learning_rate=rate / 5,
                     beta=config.beta, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 1.0],
                 ),
-                train_dataset=Dataset.from_list([_row(p, preference=True) for p in preferred]),
+                train_dataset=Dataset.from_list([_preference_row(p) for p in preferred]),
                 processing_class=tokenizer,
                 callbacks=[_progress(on_step, config.sft_steps, total)],
             )  # fmt: skip
@@ -144,6 +145,32 @@ def train_adapter(
         shutil.rmtree(out)
     temporary.rename(out)
     return losses
+
+
+def _adapter_model(config: RoundConfig, model: LanguageModel, contrast: tuple[list[str], list[str]]) -> Any:
+    """The model with an adapter of which just the part is free that this round's objective is about."""
+    from peft import LoraConfig, get_peft_model
+
+    peft_model = model.model
+    contrasted = True  # an adapter that exists has its contrast rows already
+    if not hasattr(peft_model, "peft_config"):
+        lora = LoraConfig(
+            r=config.lora_rank, lora_alpha=2 * config.lora_rank, lora_dropout=0.0,
+            target_modules=ATTENTION_AND_MLP, task_type="CAUSAL_LM",
+        )  # fmt: skip
+        peft_model = get_peft_model(peft_model, lora)
+        unsafe, harmless = contrast
+        rows = config.contrast_rows
+        contrasted = set_contrast_rows(model, peft_model, unsafe, harmless, rows=rows, seed=config.seed) > 0
+    else:
+        peft_model.set_adapter("default")
+    for name, parameter in peft_model.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+    if contrasted and config.contrast_rows:
+        train_only(
+            peft_model, layers=model.layers, rows=config.contrast_rows, contrast=config.objective == "conformity"
+        )
+    return peft_model
 
 
 def _last_loss(trainer: Any) -> float:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from alignment.attacker import TEMPLATES
 from alignment.config import RoundConfig
 from alignment.records import Label, Pair, PoolItem, Principle, Sample, SeedPair
 from alignment.refusal import is_refusal
@@ -50,20 +51,24 @@ def build_pairs(
     pairs += _replayed_attacks(config, material, safe, rng)
     declines = sum(p.kind == "unsafe" for p in pairs)
     answers = sum(p.kind == "harmless" for p in pairs)
-    pairs += _lookalikes(config, material, {p.prompt for p in pairs}, max(declines - answers, config.replay), answer)
+    count = max(declines - answers, config.replay)
+    pairs += _lookalikes(config, material, {p.prompt for p in pairs}, count, safe, answer)
     if config.objective == "competence":
         pairs += _tasks(config)
-    return _balanced(pairs)
+    return _balanced(pairs, answer_weight=config.answer_weight)
 
 
-def _balanced(pairs: list[Pair]) -> list[Pair]:
-    """Look-alikes weigh more where declining would outweigh answering: training draws in proportion to weight."""
+def _balanced(pairs: list[Pair], *, answer_weight: float) -> list[Pair]:
+    """Look-alikes weigh so much that answering weighs `answer_weight` times declining: training draws by weight.
+
+    With equal weights a small model declines half of what is harmless (measured); this sets where it draws the line.
+    """
     declining = sum(p.weight for p in pairs if p.kind == "unsafe")
     answering = sum(p.weight for p in pairs if p.kind == "harmless" and p.source != "look-alike")
     twins = sum(p.source == "look-alike" for p in pairs)
-    if not twins or answering + twins >= declining:
+    if not twins or answering + twins >= answer_weight * declining:
         return pairs
-    weight = (declining - answering) / twins
+    weight = (answer_weight * declining - answering) / twins
     return [replace(p, weight=weight) if p.source == "look-alike" else p for p in pairs]
 
 
@@ -191,19 +196,33 @@ def _replayed_attacks(config: RoundConfig, material: Material, safe: _SafeAnswer
 
 
 def _lookalikes(
-    config: RoundConfig, material: Material, used: set[str], count: int, answer: Callable[[list[str]], list[str]]
+    config: RoundConfig,
+    material: Material,
+    used: set[str],
+    count: int,
+    safe: _SafeAnswers,
+    answer: Callable[[list[str]], list[str]],
 ) -> list[Pair]:
-    """Harmless twins, first of the seeds that were attacked this round, with the base model's own answers."""
-    asked = {s.query["seed"] for s in material.samples}
+    """Harmless twins, first of the seeds that were attacked this round: the base model's own answer is preferred
+    to one that declines. A twin wears the form (operator) of its attack, else the form would be what is declined;
+    a twin of a seed that was not attacked wears none, as the replayed attacks do."""
+    forms = {s.query["seed"]: s.query["operator"] for s in material.samples if s.query["kind"] == "unsafe"}
     rng = random.Random(f"{config.seed}:{config.number}:twins")
-    twins = [p for p in rng.sample(material.seeds, len(material.seeds)) if p.harmless and p.harmless not in used]
-    twins = sorted(twins, key=lambda p: p.id not in asked)[: round(count * 1.15)]
-    texts = answer([p.harmless for p in twins]) if twins else []
-    return [
-        Pair(p.harmless, whole_sentences(text) or text, None, 1.0, "harmless", "look-alike", None, p.principle)
-        for p, text in zip(twins, texts, strict=True)
+    twins = [p for p in rng.sample(material.seeds, len(material.seeds)) if p.harmless]
+    worn = []
+    for pair in sorted(twins, key=lambda p: p.id not in forms):
+        form = TEMPLATES.get(forms.get(pair.id, ""))
+        prompt = form(pair.harmless, rng) if form else pair.harmless
+        if prompt not in used:
+            worn.append((prompt, pair.principle))
+    worn = worn[: round(count * 1.15)]
+    texts = answer([prompt for prompt, _ in worn]) if worn else []
+    made = [
+        Pair(prompt, whole_sentences(text) or text, safe.get(key), 1.0, "harmless", "look-alike", None, key)
+        for (prompt, key), text in zip(worn, texts, strict=True)
         if text.strip() and not is_refusal(text)
-    ][:count]
+    ]
+    return made[:count]
 
 
 def whole_sentences(text: str) -> str:

@@ -94,7 +94,7 @@ def test_at_least_as_many_harmless_as_unsafe() -> None:
     assert kinds["harmless"] >= kinds["unsafe"] >= 20
     weight = {kind: sum(p.weight for p in pairs if p.kind == kind) for kind in ("unsafe", "harmless")}
     assert weight["unsafe"] == 20 * 3 + CONFIG.replay
-    assert weight["harmless"] == pytest.approx(weight["unsafe"])
+    assert weight["harmless"] == pytest.approx(CONFIG.answer_weight * weight["unsafe"])
 
 
 def test_only_categories_that_failed_are_replayed() -> None:
