@@ -167,7 +167,11 @@ def _card(
         elif first.round != now.round:
             parts.append(f"was {percent(first.value)}")
     top = 1.0 if alpha is not None else max(0.05, *(p.high or p.value or 0 for p in points), limit or 0)
-    line, band = sparkline(points, top=top)
+    newest = points[-1]
+    if not newest.kept:  # a rejected checkpoint is named, and its value never drawn as if it were in use
+        tried = f"{newest.value:.2f}" if alpha is not None else percent(newest.value)
+        parts.append(f"round {newest.round} rolled back at {tried}")
+    line, band = sparkline(kept, top=top)
     y = None if limit is None else _y(limit, top)
     return Card(title, value, " · ".join(part for part in parts if part), better, line, band, y, url=url)
 
