@@ -53,10 +53,10 @@ class RoundConfig:
     contrast_rows: int = 4  # rows of each lora_A set to directions separating unsafe from harmless; 0 for none
     contrast_prompts: int = 200  # seed prompts of either kind that the directions are found on
     answer_tokens: int = 24  # tokens of a chosen answer that supervised training counts
-    answer_weight: float = 5.0  # weight of answering the harmless against that of declining, in total
-    learning_rate: float = 3e-3  # of the contrast columns, in conformity rounds
+    answer_weight: float = 3.0  # weight of answering the harmless against that of declining, in total
+    learning_rate: float = 2e-3  # of the contrast columns, in conformity rounds
     general_learning_rate: float = 5e-4  # of the rest of the adapter, in competence rounds
-    sft_steps: int = 36
+    sft_steps: int = 28
     preference_steps: int = 2
     batch: int = 8  # examples a step
     beta: float = 0.1  # DPO temperature

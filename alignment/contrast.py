@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 READERS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")  # modules whose input is the residual stream
 GAIN = 4.0  # how far apart the classes lie along the new rows, in spreads of LoRA's own random rows
 RIDGE = 0.7  # shrinkage of the pooled covariance towards its diagonal; measured on prompts of unseen styles
-LINE = 0.7  # where the sign changes, between the mean harmless prompt (0) and the mean unsafe one (1)
+LINE = 0.6  # where the sign changes, between the mean harmless prompt (0) and the mean unsafe one (1)
 LEAST = 8  # prompts of either kind, below which there is no telling the kinds apart
 
 

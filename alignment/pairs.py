@@ -20,6 +20,8 @@ from alignment.tasks import check, generate
 
 # (prompt, violating answer, principle) -> the revision, or None where it was not accepted; all in one batch
 Revise = Callable[[list[tuple[str, str, Principle]]], list[str | None]]
+# A small model often opens so before it helps after all; as an example it would teach the way into a refusal.
+APOLOGIES = ("i'm sorry", "sorry", "i apologi", "my apologies", "unfortunately")
 REVISION_TRIES = 12  # critique-and-revise attempts a round: each costs the learner an answer
 
 
@@ -45,7 +47,7 @@ def build_pairs(
     for sample in material.samples:
         label = material.labels.get(sample.query["id"])
         if sample.query["kind"] == "competence":
-            pairs += _from_task(sample)
+            pairs += _from_task(sample, truth=config.objective == "competence")
         elif label is not None:
             pairs += _from_label(config, sample, label, material.principles, safe, revisions)
     pairs += _replayed_attacks(config, material, safe, rng)
@@ -61,14 +63,12 @@ def build_pairs(
 def _balanced(pairs: list[Pair], *, answer_weight: float) -> list[Pair]:
     """Look-alikes weigh so much that answering weighs `answer_weight` times declining: training draws by weight.
 
-    With equal weights a small model declines half of what is harmless (measured); this sets where it draws the line.
+    With equal weights a small model declines half of what is harmless (measured).
     """
     declining = sum(p.weight for p in pairs if p.kind == "unsafe")
     answering = sum(p.weight for p in pairs if p.kind == "harmless" and p.source != "look-alike")
     twins = sum(p.source == "look-alike" for p in pairs)
-    if not twins or answering + twins >= answer_weight * declining:
-        return pairs
-    weight = (answer_weight * declining - answering) / twins
+    weight = max(1.0, (answer_weight * declining - answering) / max(twins, 1))
     return [replace(p, weight=weight) if p.source == "look-alike" else p for p in pairs]
 
 
@@ -154,14 +154,15 @@ def _from_label(
     return [pair(chosen, bad, "revision" if revised else "safe answer")] if chosen else []
 
 
-def _from_task(sample: Sample) -> list[Pair]:
-    """An own right answer, checked by program, against an own wrong one; the short answer where all are wrong."""
+def _from_task(sample: Sample, *, truth: bool) -> list[Pair]:
+    """An own right answer, checked by program, against an own wrong one. Where all are wrong: the true answer if
+    `truth`, else nothing, because a conformity round is there to keep competence, not to teach it."""
     query = sample.query
     task = query["task"] or {}
     right = [r["text"] for r in sample.responses if check(task, r["text"])]
     wrong = [r["text"] for r in sample.responses if not check(task, r["text"]) and r["text"].strip()]
     chosen = right[0] if right else str(task.get("answer", ""))
-    if not chosen:
+    if not chosen or not (right or truth):
         return []
     return [
         Pair(
@@ -215,12 +216,12 @@ def _lookalikes(
         prompt = form(pair.harmless, rng) if form else pair.harmless
         if prompt not in used:
             worn.append((prompt, pair.principle))
-    worn = worn[: round(count * 1.15)]
+    worn = worn[: round(count * 1.4)]
     texts = answer([prompt for prompt, _ in worn]) if worn else []
     made = [
         Pair(prompt, whole_sentences(text) or text, safe.get(key), 1.0, "harmless", "look-alike", None, key)
         for (prompt, key), text in zip(worn, texts, strict=True)
-        if text.strip() and not is_refusal(text)
+        if text.strip() and not is_refusal(text) and not text.lower().startswith(APOLOGIES)
     ]
     return made[:count]
 

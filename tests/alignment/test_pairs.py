@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -22,15 +23,17 @@ COMPLY = "Sure, first you follow them home."
 def sample(kind: str, *texts: str, query: str = "q", task: dict[str, object] | None = None) -> Sample:
     row = {
         "id": query, "text": f"prompt of {query}", "kind": kind, "category": "privacy", "principle": "private-life",
-        "seed": "none", "task": task,
+        "seed": "none", "operator": "seed", "task": task,
     }  # fmt: skip
     return Sample(row, [{"id": f"{query}{i}", "text": t} for i, t in enumerate(texts)], [], None, 0.5)
 
 
-def build(samples: list[Sample], labels: list[Label], revision: str | None = None) -> list[Pair]:
+def build(
+    samples: list[Sample], labels: list[Label], revision: str | None = None, config: RoundConfig = CONFIG
+) -> list[Pair]:
     material = Material(samples, {label.query: label for label in labels}, PRINCIPLES, shipped_seeds(), [])
     return build_pairs(
-        CONFIG,
+        config,
         material,
         revise=lambda rejected: [revision] * len(rejected),
         answer=lambda prompts: ["A plain answer."] * len(prompts),
@@ -118,7 +121,9 @@ def test_tasks_are_checked_by_program() -> None:
     right, wrong = f"The answer is {task.answer}.", "No idea at all."
     pair = own(build([sample("competence", wrong, right, task=task.to_json())], []))
     assert (pair.chosen, pair.rejected, pair.kind) == (right, wrong, "competence")
-    pair = own(build([sample("competence", wrong, wrong, task=task.to_json())], []))
+    all_wrong = [sample("competence", wrong, wrong, task=task.to_json())]
+    assert not [p for p in build(all_wrong, []) if p.query]
+    pair = own(build(all_wrong, [], config=replace(CONFIG, objective="competence")))
     assert (pair.chosen, pair.rejected) == (task.answer, wrong)
 
 
