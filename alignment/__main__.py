@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--profile", default="laptop", choices=("tiny", "laptop", "gpu"))
     command.add_argument("--rounds", type=int, default=2)
     command.add_argument("--out", type=Path, required=True)
-    command.add_argument("--learner", default="", help="a model folder or Hub id; the profile's own if left out")
+    command.add_argument("--learner", default="", help="a model folder or Hub id; not needed for tiny")
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=_demo)
 

@@ -123,7 +123,7 @@ class Critic:
         start, end = features.spans[best]
         rest = np.delete(alone, best)
         against = f", the other sentences {rest.mean():.2f} on average" if len(rest) else ""
-        side = "most for a violation" if p >= 0.5 else "most against one"
+        side = "most for a violation" if p >= 0.5 else "most for its being fine"
         return [start, end], f"{verdict}. The marked sentence speaks {side}: {alone[best]:.2f} alone{against}."
 
 

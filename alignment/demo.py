@@ -27,6 +27,8 @@ def run_demo(
     *, profile: str, rounds: int, out: Path, learner: str = "", seed: int = 0, say: Callable[[str], None] = print
 ) -> list[list[Metric]]:
     """Runs `rounds` rounds under `out` and returns each round's metrics. Finished rounds are not run again."""
+    if profile != "tiny" and not learner:
+        raise ValueError(f"the {profile} profile needs a model: --learner FOLDER (make demo names the converted one)")
     adapter: Path | None = None
     pool: list[PoolItem] = []
     table = []
