@@ -71,7 +71,7 @@ def test_what_cannot_be_computed_is_not_accepted() -> None:
             [not_computable("attack_success", "there are no attacks"), ok[1]],
             better,
             ok[2],
-            "because there are no attacks",
+            "attack success before the round is not known (there are no attacks)",
         ),
     ]:
         result = gate("conformity", old, new, tolerance=0.05, over_refusal_limit=0.05, base_over_refusal=base)
