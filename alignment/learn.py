@@ -91,20 +91,23 @@ def learn(run: RunDir) -> None:
     probes = choose_probes(config)
     judge = fit_judge(learner)
 
-    def evaluate(stage: str) -> list[Answer]:
+    def evaluate(stage: str, model: LanguageModel) -> list[Answer]:
         events.emit(stage, 0, len(probes))
         return answer_probes(
-            config, learner, judge, probes, on_batch=lambda done: events.emit(stage, done, len(probes))
+            config, model, judge, probes, on_batch=lambda done: events.emit(stage, done, len(probes))
         )
 
-    old = run.stage(run.learn / "probes_old.jsonl", Answer, lambda: evaluate("evaluate_old"))
+    old = run.stage(run.learn / "probes_old.jsonl", Answer, lambda: evaluate("evaluate_old", learner))
     base = old
     if config.learner_adapter:
         base = run.stage(run.learn / "probes_base.jsonl", Answer, lambda: _base_harmless(config, learner, probes))
     new_path = run.learn / "probes_new.jsonl"
-    if not (new_path.exists() and (run.learn / "adapter").exists()):
+    trained, adapter = learner, run.learn / "adapter"
+    if not adapter.exists():
         _train(config, run, learner, pairs, seeds)
-    new = run.stage(new_path, Answer, lambda: evaluate("evaluate_new"))
+    elif not new_path.exists():  # killed between training and measuring: the adapter is whole
+        trained = LanguageModel.load(config.learner, adapter=adapter, dtype=config.dtype, device=config.device)
+    new = run.stage(new_path, Answer, lambda: evaluate("evaluate_new", trained))
 
     old_metrics = probe_metrics(probes, old, model="old")
     new_metrics = probe_metrics(probes, new, model="new")

@@ -13,10 +13,9 @@ from alignment.refusal import is_refusal
 
 @dataclass(frozen=True)
 class Expert:
-    """`error` in [0, 1]: the chance that a verdict on an answer is flipped; `minutes` a review, for estimates."""
+    """`error` in [0, 1]: the chance that a verdict on an answer is flipped."""
 
     error: float = 0.05
-    minutes: float = 0.5
 
 
 def simulate_labels(

@@ -165,6 +165,15 @@ def test_a_second_run_does_nothing_twice(done: RunDir) -> None:
     assert not any(e["stage"] == "respond" for e in again)
 
 
+def test_learn_killed_after_training_measures_the_same_adapter_again(done: RunDir) -> None:
+    adapter = done.learn / "adapter" / "adapter_model.safetensors"
+    trained, answers = adapter.stat().st_mtime_ns, (done.learn / "probes_new.jsonl").read_text()
+    (done.learn / "probes_new.jsonl").unlink()
+    learn(done)
+    assert adapter.stat().st_mtime_ns == trained
+    assert (done.learn / "probes_new.jsonl").read_text() == answers
+
+
 def test_a_killed_phase_goes_on_at_the_first_chunk_that_is_missing(done: RunDir, tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     command = [sys.executable, "-m", "alignment", "propose", "--run-dir", str(run.path)]
