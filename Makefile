@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint demo install install-dev model chromium
+.PHONY: help run test lint demo bench-review install install-dev model chromium
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -19,6 +19,7 @@ help:
 	@echo "make run    start Oversight on http://localhost:8000 (PORT=... for another)"
 	@echo "make demo   two rounds with simulated experts, no browser; prints the metrics before and after"
 	@echo "make test   the tests        make lint   ruff, mypy, import contracts"
+	@echo "make bench-review   the figures of the workbench on up to a million samples (ARGS=--quick: two minutes)"
 
 run: install model
 	@exec $(PY) -m oversight.supervisor
@@ -28,6 +29,10 @@ demo: install model
 
 test: install-dev chromium
 	@DEBUG=1 OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+# About an hour: ARGS=--quick for two minutes, ARGS="--only alone --databases sqlite" for a part.
+bench-review: install-dev chromium
+	@OMP_NUM_THREADS=1 $(PY) -m tests.bench.review $(ARGS)
 
 lint: install-dev
 	@$(VENV)/bin/ruff check .

@@ -120,7 +120,19 @@ class ExperimentForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Experiment
-        fields = ("name", "constitution", "profile", "learner", "critic", "attacker", "seed", "settings")
+        fields = (
+            "name",
+            "constitution",
+            "profile",
+            "learner",
+            "critic",
+            "attacker",
+            "seed",
+            "settings",
+            "overlap",
+            "overlap_share",
+            "gold_share",
+        )
 
     def clean(self) -> dict[str, Any]:
         """A setting that no round could be launched with is refused here, with the setting's name."""

@@ -17,8 +17,9 @@ from django.utils import timezone
 from alignment import records
 from alignment.events import read_events
 from alignment.rundir import RunDir, read_rows
+from oversight import search
 from oversight.events import publish
-from oversight.models import Checkpoint, Critique, LogLine, MetricPoint, ProbeAnswer, Query, Round, Sample
+from oversight.models import Checkpoint, Critique, Experiment, LogLine, MetricPoint, ProbeAnswer, Query, Round, Sample
 from oversight.runfiles import digest_folder, last_accepted
 
 log = logging.getLogger(__name__)
@@ -162,6 +163,7 @@ def _save_samples(round: Round, items: list[dict[str, Any]]) -> int:
     Query.objects.bulk_create([_query(round, query, reachable) for query, _ in new.values()])
     samples = [_sample(round, query, sample) for query, sample in new.values()]
     Sample.objects.bulk_create(samples)
+    search.index_samples((row, row_of[0].text) for row, row_of in zip(samples, new.values(), strict=True))
     Critique.objects.bulk_create([row for _, sample in new.values() for row in _critiques(sample)])
     return sum(sample.status == Sample.Status.QUEUED for sample in samples)
 
@@ -181,6 +183,10 @@ def _sample(round: Round, query: records.Query, sample: records.Sample) -> Sampl
         id=query.id,
         query_id=query.id,
         round=round,
+        experiment_id=round.experiment_id,
+        kind=query.kind,
+        category=query.category or "",
+        principle=query.principle or "",
         responses=sample.responses,
         status=Sample.Status.QUEUED if flag else Sample.Status.UNFLAGGED,
         flag_reason=flag.reason if flag else "",
@@ -189,7 +195,18 @@ def _sample(round: Round, query: records.Query, sample: records.Sample) -> Sampl
         propensity=sample.propensity,
         audit=flag is not None and flag.reason == "audit",
         content_hash=content_hash(query.text, [response["text"] for response in sample.responses]),
+        wanted=reviews_wanted(round.experiment, query.id) if flag else 1,
     )
+
+
+def reviews_wanted(experiment: Experiment, query_id: str) -> int:
+    """How many people judge a flagged sample: `overlap` for a random share of them, else one.
+
+    Drawn from the experiment's seed and the sample's id, so that a resumed phase draws the same again.
+    """
+    digest = hashlib.sha256(f"overlap:{experiment.seed}:{query_id}".encode()).digest()
+    drawn = int.from_bytes(digest[:8], "big") / 2**64 < experiment.overlap_share
+    return experiment.overlap if drawn else 1
 
 
 def content_hash(query: str, responses: list[str]) -> str:
@@ -214,10 +231,14 @@ def _critiques(sample: records.Sample) -> list[Critique]:
 
 
 def save_propose_results(round: Round, folder: RunDir) -> None:
-    """The metrics of the propose phase, where it left any. Caller holds the round's lock."""
+    """The metrics of the propose phase, where it left any. Caller holds the round's lock.
+
+    After it, the planner learns what the tables hold now.
+    """
     path = folder.propose / "metrics.jsonl"
     if path.exists():
         _save_metrics(round, read_rows(path, records.Metric))
+    transaction.on_commit(search.tidy_index, robust=True)
 
 
 def save_learn_results(round: Round, folder: RunDir) -> str:

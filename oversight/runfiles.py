@@ -11,14 +11,15 @@ import logging
 import shutil
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import fsspec
 from django.conf import settings
 
 from alignment import records
 from alignment.config import RoundConfig
-from alignment.rundir import RunDir
-from oversight.models import Checkpoint, Label, Round
+from alignment.rundir import RunDir, read_rows, write_rows
+from oversight.models import Checkpoint, Label, Review, Round, TrainedOn
 
 log = logging.getLogger(__name__)
 
@@ -87,13 +88,33 @@ def write_inputs(round: Round, folder: RunDir) -> None:
     config = RoundConfig.from_json(round.config)
     folder.create(config)
     if round.phase == Round.Phase.LEARN:
+        if not (folder.inputs / "labels.jsonl").exists():
+            _refresh_pool(round, folder)
         folder.stage(folder.inputs / "labels.jsonl", records.Label, lambda: labels(round))
+        _note_training(round, folder)
         return
     folder.stage(folder.inputs / "principles.jsonl", records.Principle, lambda: principles(round))
     folder.stage(folder.inputs / "seeds.jsonl", records.SeedPair, lambda: seeds(round))
     folder.stage(folder.inputs / "pool.jsonl", records.PoolItem, lambda: pool(round))
     if config.learner_adapter and not (folder.path / config.learner_adapter).exists():
         _copy_adapter(round, folder.path / config.learner_adapter)
+
+
+def _refresh_pool(round: Round, folder: RunDir) -> None:
+    """A label of an earlier round that was withdrawn while people reviewed this one must not train any more."""
+    now, path = pool(round), folder.inputs / "pool.jsonl"
+    if path.exists() and read_rows(path, records.PoolItem) != now:
+        write_rows(path, now)
+
+
+def _note_training(round: Round, folder: RunDir) -> None:
+    """Which labels the learn phase was given: its own round's and, through the pool, those of earlier ones."""
+    given = {row.query for row in read_rows(folder.inputs / "labels.jsonl", records.Label)}
+    earlier = Label.objects.filter(
+        sample__experiment_id=round.experiment_id, sample__round__number__lt=round.number
+    ).values_list("sample_id", flat=True)
+    rows = [TrainedOn(round=round, sample_id=pk) for pk in {*map(UUID, given), *earlier}]
+    TrainedOn.objects.bulk_create(rows, ignore_conflicts=True, batch_size=500)
 
 
 def last_accepted(round: Round) -> Checkpoint | None:
@@ -159,11 +180,11 @@ def seeds(round: Round) -> list[records.SeedPair]:
 def labels(round: Round) -> list[records.Label]:
     """The approved results of the round's own samples; response indices become response ids."""
     rows = []
-    for label in Label.objects.filter(sample__round=round).select_related("sample").prefetch_related("reviews"):
+    for label in Label.objects.filter(sample__round=round).select_related("sample").prefetch_related("sample__reviews"):
         ids = [response["id"] for response in label.sample.responses]
-        judgements = sorted(label.reviews.all(), key=lambda review: review.created_at)
-        rewriting = [review.rewrite_of for review in judgements if review.rewrite_of is not None]
-        said = {ids[i]: [r.says_violates(i) for r in judgements] for i in range(len(ids))}
+        judgements = [review for review in label.sample.reviews.all() if str(review.pk) in label.evidence]
+        blind = _list_blind(list(label.sample.reviews.all()))
+        said = {ids[i]: [r.says_violates(i) for r in blind] for i in range(len(ids))}
         rows.append(
             records.Label(
                 query=str(label.sample_id),
@@ -171,13 +192,20 @@ def labels(round: Round) -> list[records.Label]:
                 principles=list(label.principles),
                 preferred=None if label.preferred is None else ids[label.preferred],
                 rewrite=label.rewrite or None,
-                rewrite_of=ids[rewriting[-1]] if label.rewrite and rewriting else None,
+                rewrite_of=None if label.rewrite_of is None else ids[label.rewrite_of],
                 reviews=max(1, len(judgements)),
                 votes={key: [v for v in own if v is not None] for key, own in said.items() if len(own) > 1},
                 audit=label.sample.audit,
             )
         )
     return sorted(rows, key=lambda row: row.query)
+
+
+def _list_blind(reviews: list[Review]) -> list[Review]:
+    """What people said before they saw the critic's verdict, those who were overruled too: agreement is among them."""
+    taken_back = {r.supersedes_id for r in reviews if r.action in (Review.Action.UNDO, Review.Action.WITHDRAW)}
+    ordinary = [r for r in reviews if r.purpose == Review.Purpose.REVIEW and r.pk not in taken_back]
+    return [r for r in ordinary if not r.saw_critic]
 
 
 def pool(round: Round) -> list[records.PoolItem]:

@@ -123,16 +123,23 @@ try:
     }
 except (ValueError, dj_database_url.UnknownSchemeError) as error:
     stop(f"DATABASE_URL cannot be read: {error}; use postgres://user@host/name or sqlite:///path")
-if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+ON_POSTGRESQL = not DATABASES["default"]["ENGINE"].endswith("sqlite3")
+if not ON_POSTGRESQL:
     # WAL lets readers work beside the one writer; IMMEDIATE takes the write lock at the start of a
     # transaction, so that two writers wait for each other instead of failing half-way.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;",
+        "init_command": (
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;"
+            # 16 MB of pages a connection, and the file's own pages through the system's cache.
+            "PRAGMA cache_size=-16000; PRAGMA mmap_size=268435456;"
+        ),
     }
+    DATABASES["default"]["CONN_MAX_AGE"] = None  # the server's threads keep theirs
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The layer waits 5 seconds at a time for an event; redis-py's own limit is 5 too and would end every open
@@ -218,8 +225,11 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
 }
 
+WEB_THREADS = number("OVERSIGHT_WEB_THREADS", 4)  # requests that one web process works on at once
+
 # Oversight's own numbers, in seconds.
 LEASE_SECONDS = 600
+AHEAD_SECONDS = 90  # a sample that the page fetched before it is needed; its heartbeat comes every 30
 HEARTBEAT_SECONDS = 5  # a running phase touches its round this often
 LOST_AFTER_SECONDS = number("OVERSIGHT_LOST_AFTER_SECONDS", 40)  # a phase silent for longer is taken as dead
 SIGN_IN_LINK_SECONDS = 24 * 3600

@@ -192,7 +192,7 @@ def _start_processes(supervisor: Supervisor) -> Child:
         "web", sys.executable, "-m", "uvicorn", "oversight.asgi:application",
         "--host", supervisor.host, "--port", str(supervisor.port), "--lifespan", "off", "--ws", "websockets-sansio",
         # The address of a sign-in link is a secret: no access log.
-        "--no-access-log", "--timeout-graceful-shutdown", "2",
+        "--no-access-log", "--timeout-graceful-shutdown", "2", "--timeout-keep-alive", "75",
     )  # fmt: skip
     supervisor.add(
         "worker-gpu", sys.executable, *CELERY, "-Q", "gpu", "-n", "gpu@%h", "--pool", "prefork",

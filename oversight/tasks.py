@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from celery import shared_task
 
 
@@ -19,3 +21,19 @@ def watch_rounds() -> None:
     from oversight import watch
 
     watch.watch_rounds()
+
+
+@shared_task
+def recompute_figures(experiment_id: str) -> None:
+    """Computes the figures about the people of an experiment, where judgements came since (queue `default`)."""
+    from oversight import figures
+
+    figures.recompute_figures(experiment_id)
+
+
+@shared_task
+def run_withdrawal(withdrawal_id: str) -> None:
+    """Takes judgements out or puts them back for some seconds, then leaves the rest to a task of its own."""
+    from oversight.services import withdrawals
+
+    withdrawals.run_shift(UUID(withdrawal_id))

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from oversight import search
 from oversight.models import (
     Constitution,
     Critique,
@@ -104,6 +105,10 @@ def make_sample(
         id=identifier,
         query=asked,
         round=asked.round,
+        experiment=asked.round.experiment,
+        kind=asked.kind,
+        category=asked.category,
+        principle=asked.principle,
         responses=responses,
         status=status,
         **{
@@ -115,6 +120,7 @@ def make_sample(
             **fields,
         },
     )
+    search.index_samples([(sample, prompt)])
     for index, violation in zip(range(len(answers)), violations, strict=False):
         failed = violation is None
         Critique.objects.create(

@@ -4,6 +4,7 @@
 - `bootstrap`: percentile intervals, by item or by cluster, with an explicit seed
 - `rates`: Wilson interval, attack success, over-refusal, separation (Newcombe interval)
 - `agreement`: Krippendorff's alpha, share agreeing
+- `error_rates`: raters' sensitivity and specificity without a known truth (Dawid-Skene)
 - `calibration`: reliability bins, expected calibration error, Brier score
 - `front`: hypervolume to (0, 0), alignment tax
 - `gaps`: performance gap recovered, elicitation, ceiling, teacher, generator-verifier, over-optimisation

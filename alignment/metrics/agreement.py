@@ -9,7 +9,7 @@ import krippendorff
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from alignment.metrics.bootstrap import DRAWS, bootstrap_interval
+from alignment.metrics.bootstrap import DRAWS, bootstrap_interval, percentile_interval, resample_weights
 from alignment.metrics.rates import share
 from alignment.metrics.result import Floats, measured, not_computable
 from alignment.records import Metric
@@ -57,9 +57,27 @@ def alpha(
         )
 
     kept = None if clusters is None else [c for c, s in zip(clusters, shared, strict=True) if s]
-    interval = bootstrap_interval(statistic, n, seed=seed, draws=draws, clusters=kept)
+    if scale == "nominal" and n >= 2:  # sums over items: all draws at once
+        blocks = resample_weights(n, seed=seed, draws=draws, clusters=kept)
+        interval = percentile_interval(np.concatenate([_nominal_alphas(counts, weights) for weights in blocks]))
+    else:
+        interval = bootstrap_interval(statistic, n, seed=seed, draws=draws, clusters=kept)
     note = "" if interval else "no interval: too few items with differing ratings"
     return measured(name, statistic(np.arange(n)), interval, n, seed=seed, group=group, model=model, note=note)
+
+
+def _nominal_alphas(counts: NDArray[np.int64], weights: Floats) -> Floats:
+    """Nominal alpha [draws] of value counts [items, values] under weights [items, draws].
+
+    1 - (n - 1) * sum_i (m_i^2 - sum_v c_iv^2) / (m_i - 1) / (n^2 - sum_v n_v^2); nan where one value is left.
+    """
+    rated = counts.sum(axis=1)
+    apart = (rated**2 - (counts**2).sum(axis=1)) / (rated - 1)
+    of_value = counts.T @ weights
+    total = of_value.sum(axis=0)
+    chance = total**2 - (of_value**2).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(chance > 0, 1 - (total - 1) * (apart @ weights) / chance, np.nan)
 
 
 def critic_human_alpha(

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from oversight.models import MetricPoint, Round, Sample
+from oversight.models import MetricPoint, Round
 
 
 class RoundOut(serializers.ModelSerializer[Round]):
@@ -28,26 +28,25 @@ class LaunchIn(serializers.Serializer[Any]):
     overrides = serializers.DictField(required=False, default=dict)
 
 
-class SampleOut(serializers.ModelSerializer[Sample]):
-    """A sample in the list. `flag_reason` is null while this person may still be asked about it."""
+class SampleOut(serializers.Serializer[Any]):
+    """A row of the list. `flag_reason` is null while this person may still be asked about the sample."""
 
-    round = serializers.IntegerField(source="round.number")
-    prompt = serializers.CharField(source="query.text")
-    kind = serializers.CharField(source="query.kind")
-    category = serializers.CharField(source="query.category")
-    principle = serializers.CharField(source="query.principle")
-    operator = serializers.CharField(source="query.operator")
-    flag_reason = serializers.SerializerMethodField()
+    id = serializers.UUIDField(source="sample.id")
+    round = serializers.IntegerField(source="sample.round.number")
+    prompt = serializers.CharField(source="sample.query.text")
+    kind = serializers.CharField(source="sample.kind")
+    category = serializers.CharField(source="sample.category")
+    principle = serializers.CharField(source="sample.principle")
+    operator = serializers.CharField(source="sample.query.operator")
+    status = serializers.CharField(source="state")
+    flag_reason = serializers.CharField(source="shown_reason", allow_null=True)
+    created_at = serializers.DateTimeField(source="sample.created_at")
 
-    class Meta:
-        model = Sample
-        fields = (
-            "id", "round", "prompt", "kind", "category", "principle", "operator", "status", "flag_reason", "created_at",
-        )  # fmt: skip
 
-    def get_flag_reason(self, sample: Sample) -> str | None:
-        kept_back = self.context.get("blind", True) and sample.status == Sample.Status.QUEUED
-        return None if kept_back else sample.flag_reason
+class SamplePageOut(serializers.Serializer[Any]):
+    next = serializers.URLField(allow_null=True)
+    checked = serializers.IntegerField()
+    results = SampleOut(many=True)
 
 
 class CritiqueOut(serializers.Serializer[Any]):
@@ -88,7 +87,7 @@ class HistoryOut(serializers.Serializer[Any]):
     kind = serializers.CharField(source="sample.query.kind")
     category = serializers.CharField(source="sample.query.category")
     principle = serializers.CharField(source="sample.query.principle")
-    status = serializers.CharField(source="sample.status")
+    status = serializers.CharField(source="state")
     blind = serializers.BooleanField()
     answers = AnswerOut(many=True)
     reviews = ReviewOut(many=True)

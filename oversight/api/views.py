@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from django.db.models import QuerySet
@@ -15,16 +16,17 @@ from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from oversight.api.access import IsLead, IsResearcher, IsReviewer, check_filters, chosen_experiment, person
-from oversight.api.pages import NewestFirst
-from oversight.api.serializers import HistoryOut, LaunchIn, MetricOut, RoundOut, SampleOut
-from oversight.models import MetricPoint, Role, Round, Sample
-from oversight.permissions import has_role
+from oversight.api.serializers import HistoryOut, LaunchIn, MetricOut, RoundOut, SampleOut, SamplePageOut
+from oversight.models import MetricPoint, Round, Sample
 from oversight.selectors.exports import write_labels
-from oversight.selectors.samples import SampleFilter, filter_samples, read_history
+from oversight.selectors.sample_filter import SampleFilter, open_sight
+from oversight.selectors.sample_history import read_history
+from oversight.selectors.samples import PAGE_SIZE, list_samples
 from oversight.services import rounds
 from oversight.services.rounds import RoundRefused
 
@@ -33,6 +35,8 @@ def _filter(name: str, words: str = "") -> OpenApiParameter:
     return OpenApiParameter(name, OpenApiTypes.STR, description=words)
 
 
+CURSOR = (_filter("cursor", "From the address in `next`."), _filter("limit", "Samples a page."))
+MOST_SAMPLES = 500  # a page
 EXPERIMENT = _filter("experiment", "Id of the experiment; the newest where none is given.")
 
 
@@ -105,35 +109,37 @@ class RoundViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericView
         return self._act(rounds.close_review)
 
 
-SAMPLE_FILTERS = ("experiment", "round", "status", "kind", "category", "principle", "reason", "text")
+SAMPLE_FILTERS = ("experiment", *(field.name for field in dataclasses.fields(SampleFilter)))
 
 
-class SampleViewSet(mixins.ListModelMixin, GenericViewSet[Sample]):
+class SampleViewSet(GenericViewSet[Sample]):
     """Samples, newest first, with the filters of the page."""
 
     serializer_class = SampleOut
     permission_classes = [IsReviewer]
-    pagination_class = NewestFirst
+    pagination_class = None
     queryset = Sample.objects.select_related("query", "round__experiment")
     lookup_value_converter = "uuid"
 
-    @extend_schema(parameters=[EXPERIMENT, *(_filter(name) for name in SAMPLE_FILTERS[1:])])
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    @extend_schema(
+        parameters=[EXPERIMENT, *(_filter(name) for name in SAMPLE_FILTERS[1:]), *CURSOR], responses=SamplePageOut
+    )
+    def list(self, request: Request) -> Response:
+        """`next` is the address of the next page. `checked` texts were looked at where a search stopped before its
+        page was full: the next page goes on there. What a reviewer may not ask is ignored, as on the page."""
         check_filters(request, SAMPLE_FILTERS)
-        return super().list(request, *args, **kwargs)
-
-    def get_queryset(self) -> QuerySet[Sample]:
-        if self.action != "list":
-            return super().get_queryset()
-        wanted = SampleFilter.from_query(self.request.query_params)
-        found = filter_samples(chosen_experiment(self.request), wanted, blind=self._is_blind())
-        return found.select_related("query", "round")
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "blind": self._is_blind()}
-
-    def _is_blind(self) -> bool:
-        return not has_role(self.request.user, Role.LEAD)
+        experiment = chosen_experiment(request)
+        asked = request.query_params
+        limit = asked.get("limit", "")
+        page = list_samples(
+            experiment,
+            SampleFilter.from_query(asked),
+            sight=open_sight(person(request), experiment),
+            after=asked.get("cursor", ""),
+            size=min(max(int(limit), 1), MOST_SAMPLES) if limit.isascii() and limit.isdigit() else PAGE_SIZE,
+        )
+        further = replace_query_param(request.build_absolute_uri(), "cursor", page.next) if page.next else None
+        return Response(SamplePageOut({"next": further, "checked": page.checked, "results": page.rows}).data)
 
     @extend_schema(responses=HistoryOut)
     def retrieve(self, request: Request, pk: str) -> Response:

@@ -10,6 +10,7 @@ from django.utils.functional import SimpleLazyObject
 
 from oversight.models import Role, Round, Sample, User
 from oversight.permissions import has_role
+from oversight.selectors.adjudication import count_disputes
 from oversight.selectors.progress import Progress, read_progress
 
 MOST = 999  # counting stops there: nobody needs the exact length of a longer queue in the header
@@ -18,25 +19,38 @@ MOST = 999  # counting stops there: nobody needs the exact length of a longer qu
 @dataclass(frozen=True)
 class Header:
     queued: int  # samples that wait for people in rounds that serve them, up to MOST + 1
+    disputed: int  # samples that wait for a lead, up to MOST + 1; 0 for who is none
     role: str
+    lead: bool
     admin: bool
     round: Round | None  # the newest round under way
     progress: Progress | None
 
     @property
     def count(self) -> str:
-        return "" if not self.queued else f"{MOST}+" if self.queued > MOST else str(self.queued)
+        return _in_words(self.queued)
+
+    @property
+    def disputes(self) -> str:
+        return _in_words(self.disputed)
+
+
+def _in_words(number: int) -> str:
+    return "" if not number else f"{MOST}+" if number > MOST else str(number)
 
 
 def read_header(user: User) -> Header:
-    """Two queries."""
+    """Two queries, three for leads."""
+    lead = has_role(user, Role.LEAD)
     running = Round.objects.filter(status__in=Round.OPEN).first()
     waiting = Sample.objects.filter(
         round__status__in=(Round.Status.PROPOSING, Round.Status.REVIEWING), status=Sample.Status.QUEUED
     )
     return Header(
         queued=waiting.order_by()[: MOST + 1].count(),
+        disputed=count_disputes(most=MOST + 1) if lead else 0,
         role=Role(user.role).label,
+        lead=lead,
         admin=has_role(user, Role.RESEARCHER),
         round=running,
         progress=read_progress(running) if running else None,

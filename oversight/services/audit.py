@@ -20,7 +20,7 @@ from oversight.models import AuditEvent
 CHAIN_LOCK = 0x0E71
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def record(actor: str, action: str, target: str = "", **detail: Any) -> AuditEvent:
     """Appends one event in the caller's transaction. Call it last: the chain stays locked until the commit."""
     if connection.vendor == "postgresql":

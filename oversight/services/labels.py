@@ -1,41 +1,93 @@
-"""The approved result of a sample's reviews, computed anew from all of them whenever one is added."""
+"""The approved result of a sample's reviews, computed anew from all of them whenever one is added.
+
+A label exists only where it is approved: as many people as wanted judged and none contradicts another, or a
+lead decided. Training uses labels and nothing else.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
 from oversight.models import Label, Review, Sample
 
 Action = Review.Action
-JUDGEMENTS = tuple(a for a in Action if a not in (Action.SKIP, Action.UNDO))
+Purpose = Review.Purpose
+How = Label.How
+TAKEN_BACK = (Action.UNDO, Action.WITHDRAW)
+JUDGEMENTS = tuple(a for a in Action if a not in (Action.SKIP, *TAKEN_BACK))
 
 
-def list_judgements(sample: Sample) -> list[Review]:
-    """What counts, oldest first: neither taken back nor corrected, neither a skip nor an undo."""
-    reviews = Review.objects.filter(sample=sample, action__in=JUDGEMENTS, superseded_by=None)
-    return list(reviews.order_by("created_at", "id"))
+@dataclass(frozen=True)
+class Outcome:
+    """What the reviews of a sample come to."""
+
+    label: dict[str, Any] | None  # the fields of the Label, None where there is none (yet)
+    counted: int  # judgements under a lease that stand
+    contradictory: bool  # two judgements that stand, late ones too, contradict each other
+    disputed: bool  # as many as wanted were counted, and they contradict: a lead decides
 
 
-def recompute_label(sample: Sample) -> Label | None:
-    """Writes the sample's label from its judgements; removes it where none is left.
+def list_standing(reviews: list[Review]) -> list[Review]:
+    """The judgements among all `reviews` of a sample that stand: neither taken back, corrected nor withdrawn."""
+    superseded = {review.supersedes_id for review in reviews}
+    return [review for review in reviews if review.action in JUDGEMENTS and review.pk not in superseded]
 
-    The caller holds the lock of the sample's row.
-    """
-    judgements = list_judgements(sample)
-    if not judgements:
+
+def weigh(sample: Sample, reviews: list[Review], *, closing: bool = False) -> Outcome:
+    """The label that `reviews` (all of the sample, oldest first) make. With `closing` fewer than wanted do."""
+    standing = list_standing(reviews)
+    ordinary = [review for review in standing if review.purpose == Purpose.REVIEW]
+    counted = [review for review in ordinary if review.held_lease]
+    contradictory = contradict(ordinary)
+    decisions = [review for review in standing if review.purpose == Purpose.ADJUDICATION]
+    if decisions:
+        label = make_label(sample, decisions[-1:], How.ADJUDICATED)
+        return Outcome(label, len(counted), contradictory, disputed=False)
+    enough = len(counted) >= sample.wanted
+    if not counted or contradict(counted) or not (enough or closing):
+        disputed = bool(counted) and contradict(counted) and (enough or closing)
+        return Outcome(None, len(counted), contradictory, disputed)
+    how = How.CLOSED if not enough else How.SINGLE if len(counted) == 1 else How.AGREED
+    return Outcome(make_label(sample, counted, how), len(counted), contradictory, disputed=False)
+
+
+def contradict(judgements: list[Review]) -> bool:
+    """True where of one answer one says that it violates and another that it does not, or where one prefers A
+    and another B. A tie contradicts nothing, and neither does naming another principle."""
+    actions = {review.action for review in judgements}
+    if {Action.PREFER_A, Action.PREFER_B} <= actions:
+        return True
+    indices = {index for review in judgements for index in review.violations}
+    answers = max([2, *(int(index) + 1 for index in indices)])
+    said = ({review.says_violates(index) for review in judgements} for index in range(answers))
+    return any({True, False} <= votes for votes in said)
+
+
+def make_label(sample: Sample, judgements: list[Review], how: str) -> dict[str, Any]:
+    """The fields of the label that these judgements make."""
+    rewriting = [review for review in judgements if review.action == Action.REWRITE]
+    return {
+        "violates": vote_violations(judgements, answers=len(sample.responses)),
+        "principles": count_principles(judgements),
+        "preferred": vote_preference(judgements),
+        "rewrite": rewriting[-1].rewrite if rewriting else "",
+        "rewrite_of": rewriting[-1].rewrite_of if rewriting else None,
+        "how": how,
+        "evidence": [str(review.pk) for review in judgements],
+    }
+
+
+def write_label(sample: Sample, outcome: Outcome) -> None:
+    """Stores the label, or removes the one there was. The caller holds the lock of the sample's row."""
+    if outcome.label is not None:
+        label = Label(sample=sample, **outcome.label)
+        Label.objects.bulk_create(
+            [label], update_conflicts=True, unique_fields=["sample"], update_fields=list(outcome.label)
+        )
+    elif sample.status in (Sample.Status.DECIDED, Sample.Status.CLOSED, Sample.Status.EXCLUDED):
         Label.objects.filter(sample=sample).delete()
-        return None
-    label, _ = Label.objects.update_or_create(
-        sample=sample,
-        defaults={
-            "violates": vote_violations(judgements, answers=len(sample.responses)),
-            "principles": count_principles(judgements),
-            "preferred": vote_preference(judgements),
-            "rewrite": next((r.rewrite for r in reversed(judgements) if r.action == Action.REWRITE), ""),
-        },
-    )
-    label.reviews.set(judgements)
-    return label
 
 
 def vote_violations(judgements: list[Review], *, answers: int) -> dict[str, float]:

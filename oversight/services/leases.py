@@ -1,10 +1,9 @@
 """Leases: at most one person holds a sample at any time.
 
-What makes that certain: whoever takes a lease first locks the sample's row and only then reads its
-lease, in a new statement. On PostgreSQL the row lock (`FOR UPDATE SKIP LOCKED`) excludes other takers
-of the same sample; on SQLite `BEGIN IMMEDIATE` lets one writer in at a time. The unique constraint on
-`Lease.sample` stands behind both. Each new holder raises the fence, so a page that was open too long
-can be told from the current one.
+What makes that certain: a lease is taken by one conditional write (`_write_lease`) on a row that is unique
+per sample, and it succeeds only where the row is free, expired or already the taker's. Each new holder
+raises the fence, so a page that was open too long can be told from the current one. The samples to choose
+from come from `services.queue`.
 """
 
 from __future__ import annotations
@@ -15,16 +14,17 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core import signing
-from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db import connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from oversight.events import publish
-from oversight.models import Lease, Review, Round, Sample, User
+from oversight.models import Draft, Lease, Postponement, Sample, User
+from oversight.services import queue
 
-SERVING = (Round.Status.PROPOSING, Round.Status.REVIEWING)
 SALT = "oversight.lease"
-# Others may take the sample between our look and our lock; after so many losses in a row we look later.
+Why = Lease.Why
+# Others may take the sample between our look and our write; after so many losses in a row we look later.
 TRIES = 8
 
 
@@ -35,6 +35,7 @@ class Claim:
     sample: Sample
     fence: int
     expires_at: datetime
+    why: str = Why.PRIORITY
 
     def token(self, user: User) -> str:
         return make_token(user=user, sample_id=self.sample.pk, fence=self.fence)
@@ -42,6 +43,10 @@ class Claim:
 
 class BadToken(Exception):
     """The page's token was not made for this person."""
+
+
+class NotFree(Exception):
+    """The sample can't be given to this person now: a sentence made for people."""
 
 
 def make_token(*, user: User, sample_id: UUID, fence: int) -> str:
@@ -60,98 +65,172 @@ def read_token(*, user: User, token: str) -> tuple[UUID, int]:
     return UUID(sample_hex), fence
 
 
+# --- Getting a sample -------------------------------------------------------------------------------
+
+
 @transaction.atomic
 def claim_next(*, user: User) -> Claim | None:
-    """The sample that `user` already holds, else the next free one; None where nothing waits for them.
+    """The sample that `user` already holds, else the next of the queue; None where nothing waits for them.
 
-    A fixed number of queries, each a short index scan: six where nobody interferes.
+    What was fetched ahead counts as held: it becomes the current one. A fixed number of queries, each a
+    short index scan.
     """
-    held = _held(user)
-    if held is not None:
-        return held
+    held = Lease.objects.filter(holder=user, expires_at__gt=timezone.now()).order_by("ahead", "-expires_at")
+    for lease in held:
+        claim = _renew(lease, user)
+        if claim is not None:
+            return claim
+    return _take_next(user, ahead=False)
+
+
+@transaction.atomic
+def claim_ahead(*, user: User) -> Claim | None:
+    """One more sample than `user` holds now, for AHEAD_SECONDS: the page fetches it while the current one is read."""
+    held = Lease.objects.filter(holder=user, ahead=True, expires_at__gt=timezone.now()).first()
+    if held is not None and heartbeat(user=user, sample_id=held.sample_id, fence=held.fence) is not None:
+        sample = queue.load_sample(held.sample_id)
+        if queue.is_served(sample, gold=held.why == Why.GOLD):
+            return Claim(sample, held.fence, held.expires_at, held.why)
+    return _take_next(user, ahead=True)
+
+
+def show_ahead(*, user: User, sample_id: UUID, fence: int) -> bool:
+    """The page now shows what it had fetched ahead: the lease gets its full time. False where it is lost."""
+    now = timezone.now()
+    mine = Lease.objects.filter(sample_id=sample_id, holder=user, fence=fence, expires_at__gt=now)
+    return bool(mine.update(ahead=False, expires_at=now + timedelta(seconds=settings.LEASE_SECONDS)))
+
+
+@transaction.atomic
+def claim_sample(*, user: User, sample_id: UUID) -> Claim:
+    """The sample that a link names; what `user` held before goes back. Raises NotFree with the reason."""
+    sample = Sample.objects.select_for_update(of=("self",)).filter(pk=sample_id).first()
+    if sample is None:
+        raise NotFree("There is no such sample; the link may be cut.")
+    sample = queue.load_sample(sample_id)
+    held = Lease.objects.filter(sample=sample, holder=user, expires_at__gt=timezone.now()).first()
+    if held is None:
+        reason = queue.why_not_free(sample, user)
+        if reason:
+            raise NotFree(reason)
+    claim = take(sample=sample, user=user, why=held.why if held else Why.LINK)
+    if claim is None:
+        until = timezone.localtime(Lease.objects.get(sample=sample).expires_at)
+        raise NotFree(f"Somebody else is reviewing this sample, until {until:%H:%M} at the latest.")
+    Lease.objects.filter(holder=user).exclude(sample=sample).update(holder=None)
+    Postponement.objects.filter(user=user, sample=sample).delete()
+    return claim
+
+
+def _take_next(user: User, *, ahead: bool) -> Claim | None:
     for _ in range(TRIES):
-        round_id = _oldest_round_with_work(user)
-        if round_id is None:
+        found = queue.pick_next(user)
+        if found is None:
             return None
-        sample_id = _queue(user, round_id).select_for_update(skip_locked=True).values_list("pk", flat=True).first()
-        if sample_id is None:
-            continue  # all that was free is being taken by others this moment
-        claim = take(sample=load_sample(sample_id), user=user)
+        sample_id, why = found
+        claim = take(sample=queue.load_sample(sample_id), user=user, why=why, ahead=ahead)
         if claim is not None:
             return claim
     return None
 
 
-def take(*, sample: Sample, user: User) -> Claim | None:
-    """Leases `sample`, or None where another person holds it. The caller holds the lock of the sample's row."""
+def _renew(lease: Lease, user: User) -> Claim | None:
+    """Who looks at the page is at work: prolongs what they hold, unless its round no longer serves it."""
+    sample = queue.load_sample(lease.sample_id)
+    if not queue.is_served(sample, gold=lease.why == Why.GOLD):
+        return None
+    if not show_ahead(user=user, sample_id=lease.sample_id, fence=lease.fence):
+        return None
+    expires_at = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+    return Claim(sample, lease.fence, expires_at, lease.why)
+
+
+def take(*, sample: Sample, user: User, why: str = Why.PRIORITY, ahead: bool = False) -> Claim | None:
+    """Leases `sample`, or None where another person holds it. The caller has checked that it may be served."""
+    seconds = settings.AHEAD_SECONDS if ahead else settings.LEASE_SECONDS
     now = timezone.now()
-    expires_at = now + timedelta(seconds=settings.LEASE_SECONDS)
-    lease = Lease.objects.filter(sample=sample).first()
-    if lease is None:
-        lease = Lease.objects.create(sample=sample, holder=user, expires_at=expires_at)
-    else:
-        if lease.holder_id not in (None, user.pk) and lease.expires_at > now:
-            return None
-        lease.holder, lease.expires_at = user, expires_at
-        lease.fence += 1
-        lease.save(update_fields=["holder", "expires_at", "fence"])
-    return Claim(sample=sample, fence=lease.fence, expires_at=expires_at)
+    expires_at = now + timedelta(seconds=seconds)
+    fence = _write_lease(sample_id=sample.pk, user=user, now=now, expires_at=expires_at, why=why, ahead=ahead)
+    return None if fence is None else Claim(sample, fence, expires_at, why)
+
+
+# The same text on SQLite (3.35 or newer) and PostgreSQL.
+TAKE = """
+INSERT INTO oversight_lease (sample_id, holder_id, fence, expires_at, ahead, why)
+VALUES (%s, %s, 1, %s, %s, %s)
+ON CONFLICT (sample_id) DO UPDATE SET
+  holder_id = excluded.holder_id, fence = oversight_lease.fence + 1,
+  expires_at = excluded.expires_at, ahead = excluded.ahead, why = excluded.why
+WHERE oversight_lease.holder_id IS NULL OR oversight_lease.holder_id = excluded.holder_id
+  OR oversight_lease.expires_at <= %s
+RETURNING fence
+"""
+
+
+def _write_lease(
+    *, sample_id: UUID, user: User, now: datetime, expires_at: datetime, why: str, ahead: bool
+) -> int | None:
+    """The one conditional write: the new fence, or None where somebody else holds the sample."""
+    key = Lease._meta.get_field("sample").get_db_prep_value(sample_id, connection)
+    until, since = (connection.ops.adapt_datetimefield_value(moment) for moment in (expires_at, now))
+    with connection.cursor() as cursor:
+        cursor.execute(TAKE, [key, user.pk, until, ahead, str(why), since])
+        row = cursor.fetchone()
+    return None if row is None else int(row[0])
+
+
+# --- Keeping it and giving it back ------------------------------------------------------------------
 
 
 def heartbeat(*, user: User, sample_id: UUID, fence: int) -> datetime | None:
     """Prolongs a lease, an expired one too while nobody else took it; None where it is lost."""
-    expires_at = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
-    kept = Lease.objects.filter(sample_id=sample_id, holder=user, fence=fence).update(expires_at=expires_at)
-    return expires_at if kept else None
+    now = timezone.now()
+    mine = Lease.objects.filter(sample_id=sample_id, holder=user, fence=fence)
+    for ahead, seconds in ((False, settings.LEASE_SECONDS), (True, settings.AHEAD_SECONDS)):
+        expires_at = now + timedelta(seconds=seconds)
+        if mine.filter(ahead=ahead).update(expires_at=expires_at):
+            return expires_at
+    return None
 
 
-def release(*, user: User, sample_id: UUID | None = None) -> int:
-    """Gives one sample back, or all that `user` holds; returns how many."""
+def release(*, user: User, sample_id: UUID | None = None, ahead: bool | None = None) -> int:
+    """Gives one sample back, or all that `user` holds (with `ahead`: only those fetched ahead); how many."""
     leases = Lease.objects.filter(holder=user)
     if sample_id is not None:
         leases = leases.filter(sample_id=sample_id)
+    if ahead is not None:
+        leases = leases.filter(ahead=ahead)
     released = leases.update(holder=None)
     if released:
         publish("queue")
     return released
 
 
-def _held(user: User) -> Claim | None:
-    """Also prolongs it: who looks at the page is at work."""
-    lease = (
-        Lease.objects.filter(holder=user, expires_at__gt=timezone.now(), sample__round__status__in=SERVING)
-        .order_by("-expires_at")
-        .first()
+@transaction.atomic
+def postpone(*, user: User, sample_id: UUID, fence: int) -> bool:
+    """Gives a sample back for now: it comes to `user` again after the rest, unless others take it. False: lost."""
+    lease = Lease.objects.filter(sample_id=sample_id, holder=user, fence=fence).first()
+    if lease is None or not release(user=user, sample_id=sample_id):
+        return False
+    if lease.why != Why.GOLD:  # a gold sample is drawn again some time
+        Postponement.objects.bulk_create([Postponement(user=user, sample_id=sample_id)], ignore_conflicts=True)
+    return True
+
+
+@transaction.atomic
+def save_draft(*, user: User, sample_id: UUID, fence: int, form: dict[str, list[str]]) -> bool:
+    """Keeps what stands in the form, and the lease with it. False where the sample is not `user`'s any more.
+
+    A draft that arrives after its judgement finds no lease, so it can't come back from the dead.
+    """
+    if heartbeat(user=user, sample_id=sample_id, fence=fence) is None:
+        return False
+    Draft.objects.update_or_create(
+        user=user, sample_id=sample_id, defaults={"form": form, "updated_at": timezone.now()}
     )
-    if lease is None:
-        return None
-    expires_at = heartbeat(user=user, sample_id=lease.sample_id, fence=lease.fence)
-    if expires_at is None:
-        return None
-    return Claim(sample=load_sample(lease.sample_id), fence=lease.fence, expires_at=expires_at)
+    return True
 
 
-def _free_samples(user: User) -> QuerySet[Sample]:
-    """Samples that wait, that nobody else holds, and that `user` has neither judged nor skipped."""
-    held = Lease.objects.filter(sample=OuterRef("pk"), holder__isnull=False, expires_at__gt=timezone.now())
-    answered = Review.objects.filter(sample=OuterRef("pk"), reviewer=user, superseded_by=None).exclude(
-        action=Review.Action.UNDO
-    )
-    return Sample.objects.filter(~Exists(held), ~Exists(answered), status=Sample.Status.QUEUED)
-
-
-def _queue(user: User, round_id: UUID) -> QuerySet[Sample]:
-    """What waits for `user` in the order of the index. A join would cost that order: see the test of the plan."""
-    return _free_samples(user).filter(round_id=round_id).order_by("-priority", "id")
-
-
-def load_sample(sample_id: UUID) -> Sample:
-    """A sample with all that the workbench shows of it."""
-    return Sample.objects.select_related("round__experiment", "query__parent__parent").get(pk=sample_id)
-
-
-def _oldest_round_with_work(user: User) -> UUID | None:
-    """Rounds one by one, so that the order inside a round comes straight from the index."""
-    work = _free_samples(user).filter(round=OuterRef("pk"))
-    rounds = Round.objects.filter(Q(status__in=SERVING), Exists(work)).order_by("created_at")
-    return rounds.values_list("pk", flat=True).first()
+def end_leases(sample_ids: list[UUID]) -> int:
+    """Takes samples from whoever holds them; a page that still shows one gets its judgement in as an extra."""
+    return Lease.objects.filter(sample__in=sample_ids, holder__isnull=False).update(holder=None, fence=F("fence") + 1)

@@ -17,15 +17,15 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from oversight.events import publish
-from oversight.models import Experiment, Label, LogLine, Round, Sample, User
+from oversight.models import Experiment, Label, LogLine, Review, Round, Sample, User
 from oversight.selectors.progress import STAGES
-from oversight.services import audit
+from oversight.services import audit, labels
 
 log = logging.getLogger(__name__)
 Status = Round.Status
@@ -206,6 +206,7 @@ def close_review(*, round: Round, user: User | None) -> Round:
     round = _lock(round.pk)
     if round.status != Status.REVIEWING:
         raise RoundRefused(f"Round {round.number} is {round.status}; only a round in review can be closed.")
+    _approve_begun(round)
     if not _labels(round):
         raise RoundRefused(
             "Nobody has judged a sample of this round yet, so there is nothing to learn from; judge one, or cancel."
@@ -213,6 +214,8 @@ def close_review(*, round: Round, user: User | None) -> Round:
     waiting = _close_waiting_samples(round)
     _queue(round, Phase.LEARN)
     left = f", {waiting} not judged" if waiting else ""
+    disputed = round.samples.filter(status=Sample.Status.DISPUTED).count()
+    left += f", {disputed} disputed and not adjudicated: they teach nothing yet" if disputed else ""
     _tell(round, user, "round.close", f"{_name(user)} closed the review: {_labels(round)} labels{left}.")
     _enqueue(round)
     return round
@@ -224,19 +227,27 @@ def close_if_spent(round: Round) -> None:
     Runs after the caller's transaction: it locks the round, and a submit that already holds a sample
     would take its locks in the wrong order.
     """
-    transaction.on_commit(lambda: _close_if_spent(round.pk))
+    transaction.on_commit(lambda: None if _is_open(round.pk) else _close_if_spent(round.pk))
+
+
+def _is_open(round_id: UUID) -> bool:
+    """Whether a sample of the round still waits for people, or for a lead."""
+    samples = Sample.objects.filter(round=round_id)
+    return (
+        samples.filter(status=Sample.Status.QUEUED).exists() or samples.filter(status=Sample.Status.DISPUTED).exists()
+    )
 
 
 @transaction.atomic
 def _close_if_spent(round_id: UUID) -> None:
     round = _lock(round_id)
-    if round.status != Status.REVIEWING or round.samples.filter(status=Sample.Status.QUEUED).exists():
+    if round.status != Status.REVIEWING or _is_open(round_id):
         return
-    labels = _labels(round)
-    if round.samples.exclude(status=Sample.Status.UNFLAGGED).exists() and not labels:
+    found = _labels(round)
+    if round.samples.exclude(status=Sample.Status.UNFLAGGED).exists() and not found:
         return  # everybody skipped everything: a lead decides what becomes of the round
     _queue(round, Phase.LEARN)
-    _tell(round, None, "round.close", f"Every flagged sample is decided: the review closed with {labels} labels.")
+    _tell(round, None, "round.close", f"Every flagged sample is decided: the review closed with {found} labels.")
     _enqueue(round)
 
 
@@ -339,6 +350,18 @@ def _is_lost(round: Round) -> bool:
     if round.heartbeat_at is None:
         return True
     return (timezone.now() - round.heartbeat_at).total_seconds() > settings.LOST_AFTER_SECONDS
+
+
+def _approve_begun(round: Round) -> None:
+    """Who closes the review approves what fewer people than wanted agree on; contradictions stay disputed."""
+    judged = Review.objects.filter(sample=OuterRef("pk"), action__in=labels.JUDGEMENTS, superseded_by=None)
+    begun = round.samples.select_for_update().filter(Exists(judged), status=Sample.Status.QUEUED).order_by("pk")
+    for sample in begun.prefetch_related(Prefetch("reviews", Review.objects.order_by("created_at", "id"))):
+        outcome = labels.weigh(sample, list(sample.reviews.all()), closing=True)
+        if outcome.label is not None or outcome.disputed:
+            labels.write_label(sample, outcome)
+            sample.status = Sample.Status.DECIDED if outcome.label else Sample.Status.DISPUTED
+            sample.save(update_fields=["status"])
 
 
 def _close_waiting_samples(round: Round) -> int:

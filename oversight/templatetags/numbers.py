@@ -6,6 +6,8 @@ from typing import Any
 
 from django import template
 
+from oversight.odd_characters import name_odd
+
 register = template.Library()
 
 
@@ -43,5 +45,5 @@ def rate(steps: float) -> str:
 
 @register.filter
 def words(key: str) -> str:
-    """A key as words: fit_critic -> fit critic, private-life -> private life."""
-    return str(key).replace("_", " ").replace("-", " ")
+    """A key as words: fit_critic -> fit critic, private-life -> private life. Invisible characters are named."""
+    return name_odd(str(key).replace("_", " ").replace("-", " "))

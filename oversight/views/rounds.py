@@ -25,6 +25,7 @@ from oversight.selectors.rounds import (
     read_base,
     read_round_row,
 )
+from oversight.selectors.withdrawals import count_withdrawn
 from oversight.services import rounds
 from oversight.services.rounds import RoundRefused
 
@@ -76,6 +77,7 @@ def live_context(round: Round) -> dict[str, Any]:
         "log": log,
         "open": round.status in Round.OPEN,
         "latest": not later,
+        "withdrawn": count_withdrawn(round),
         "retryable": round.status in (Round.Status.FAILED, Round.Status.CANCELLED) and not later,
     }
 

@@ -53,6 +53,14 @@ def test_dawid_skene_trusts_the_two_who_err_less() -> None:
     assert all(0 <= chance <= 1 for chance in fitted.values())
 
 
+def test_dawid_skene_reaches_the_fixed_point_that_a_hand_finds() -> None:
+    """Ada and Ben always agree, Cleo with them half the time: they are right, she guesses (see test_error_rates)."""
+    table = {"ada": [1, 1, 0, 0], "ben": [1, 1, 0, 0], "cleo": [1, 0, 1, 0]}
+    votes = [Vote(str(i), rater, {"r": bool(v)}) for rater, row in table.items() for i, v in enumerate(row)]
+    fitted = violation_chances(votes, min_overlap=4)
+    assert [fitted[str(i), "r"] for i in range(4)] == pytest.approx([1, 1, 0, 0], abs=1e-3)
+
+
 def test_single_votes_stay_as_they_are_beside_a_fit() -> None:
     votes = [Vote(str(i), rater, {"r": i % 2 == 0}) for i in range(30) for rater in ("ada", "ben")]
     votes.append(Vote("alone", "ada", {"r": True}))

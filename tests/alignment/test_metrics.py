@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from alignment.metrics import agreement, calibration, discretion, efficiency, es
 from alignment.records import Metric
 
 NAN = float("nan")
+SCALES: tuple[Any, Any] = ("nominal", "interval")
 
 
 def score(name: str, value: float | None, low: float | None = None, high: float | None = None, n: int = 10) -> Metric:
@@ -92,6 +94,15 @@ def test_alpha_is_the_same_for_the_same_seed_only() -> None:
     first, again, other = (agreement.alpha("a", table, seed=s, draws=200) for s in (1, 1, 2))
     assert first == again
     assert (first.ci_low, first.ci_high) != (other.ci_low, other.ci_high)
+
+
+def test_all_draws_at_once_are_the_draws_one_by_one() -> None:
+    """Of two values, every scale gives the same alpha; only the nominal one takes the short way."""
+    table = np.random.default_rng(0).integers(0, 2, (3, 40)).astype(float)
+    table[2, ::3] = NAN
+    clusters = [str(i // 2) for i in range(40)]
+    short, long = (agreement.alpha("a", table, seed=1, draws=300, clusters=clusters, scale=s) for s in SCALES)
+    assert (short.value, short.ci_low, short.ci_high) == pytest.approx((long.value, long.ci_low, long.ci_high))
 
 
 def test_alpha_says_why_there_is_none() -> None:

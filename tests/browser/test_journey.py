@@ -77,10 +77,11 @@ def wait_for_samples(watched: Watched) -> None:
 def judge(watched: Watched) -> None:
     """Every action, by keys alone."""
     page = watched.page
-    page.get_by_role("navigation").get_by_role("link", name="Review").press("Enter")
+    page.get_by_role("navigation").get_by_role("link", name=re.compile(r"^Review\b")).press("Enter")
     expect(page.locator("#judgement")).to_be_visible()
     remember(page)
-    expect(page.locator("#judgement footer, #judgement mark")).to_have_count(0)  # no verdict before the judgement
+    # No verdict before the judgement.
+    expect(page.locator("#judgement .reply footer, #judgement mark")).to_have_count(0)
     watched.check("review")
 
     typing_judges_nothing(page)
@@ -106,6 +107,8 @@ def judge(watched: Watched) -> None:
     expect(strip).to_contain_text("A is better")
     press(page, "ArrowDown")
 
+    page.wait_for_timeout(SETTLE)
+    page.keyboard.press("s")  # unfolds the reasons
     skipped = press(page, "s")
     expect(strip).to_contain_text("Skipped")
     press(page, "z")
@@ -241,9 +244,10 @@ def press(page: Page, key: str) -> str:
     """Presses a key that replaces what is shown; returns the sample that was."""
     page.wait_for_timeout(SETTLE)
     before = shown(page)
-    page.locator("#workbench").evaluate("node => { node.dataset.old = 'yes'; }")
+    page.locator("#sample").evaluate("node => { node.dataset.old = 'yes'; }")
     page.keyboard.press(key)
-    expect(page.locator("#workbench:not([data-old])")).to_be_visible()
+    expect(page.locator("#sample:not([data-old])")).to_be_visible()
+    page.wait_for_function("() => !review.ahead.isSaving()")
     return before
 
 

@@ -18,10 +18,15 @@ document.addEventListener("securitypolicyviolation", (event) => {
 TIME_JUDGEMENTS = """
 window.judgements = [];
 let pressed = 0;
+let seen = "";
 document.addEventListener("keydown", () => { pressed = performance.now(); }, true);
-document.addEventListener("htmx:afterSwap", (event) => {
-  if (event.target.id === "workbench" && pressed) judgements.push(performance.now() - pressed);
-  pressed = 0;
+document.addEventListener("DOMContentLoaded", () => {
+  new MutationObserver(() => {
+    const now = document.getElementById("judgement")?.dataset.sample ?? "";
+    if (now === seen) return;
+    if (seen && pressed) judgements.push(performance.now() - pressed);
+    [seen, pressed] = [now, 0];
+  }).observe(document.body, { childList: true, subtree: true });
 });
 """
 # All that differs between light and dark.

@@ -38,7 +38,7 @@ def test_every_list_and_row_opens(client_for: For) -> None:
     round = make_round()
     sample = make_sample(round=round)
     review = make_review(sample=sample, reviewer=make_user())
-    Label.objects.create(sample=sample, violates={"0": 1.0}).reviews.add(review)
+    Label.objects.create(sample=sample, violates={"0": 1.0}, evidence=[str(review.pk)])
     client = client_for("operator")
     for model in site._registry:
         name = model._meta.model_name
@@ -144,7 +144,8 @@ def experiment_form(**changes: str) -> dict[str, str]:
     constitution = make_constitution()
     return {
         "name": "New", "constitution": str(constitution.pk), "profile": "tiny", "learner": "tiny", "critic": "",
-        "attacker": "", "seed": "0", "settings": "{}", **changes,
+        "attacker": "", "seed": "0", "settings": "{}", "overlap": "1", "overlap_share": "1", "gold_share": "0",
+        **changes,
     }  # fmt: skip
 
 

@@ -166,7 +166,12 @@ def test_who_may_export_labels(client_for: For, role: str, status: int) -> None:
 
 def test_the_export_is_what_trainers_read(client_for: For) -> None:
     sample = make_sample(prompt="line\u2028one\n=cmd", answers=("bad", "good"), status="decided")
-    Label.objects.create(sample=sample, violates={"0": 1.0, "1": 0.0}, preferred=1, principles=["private-life"])
+    span = {"answer": 0, "start": 0, "end": 3, "principle": "private-life"}
+    marked = make_review(sample=sample, reviewer=make_user(), spans=[span])
+    Label.objects.create(
+        sample=sample, violates={"0": 1.0, "1": 0.0}, preferred=1, principles=["private-life"], how="agreed",
+        evidence=[str(marked.pk)],
+    )  # fmt: skip
     elsewhere = make_sample(prompt="another experiment's")
     Label.objects.create(sample=elsewhere, violates={"0": 1.0})
     text = text_of(client_for("lead").get(f"/api/labels.jsonl?experiment={sample.round.experiment_id}"))
@@ -176,6 +181,8 @@ def test_the_export_is_what_trainers_read(client_for: For) -> None:
         ("good", True, True),
     ]
     assert rows[0]["prompt"] == "line\u2028one\n=cmd" and rows[0]["principles"] == ["private-life"]
+    assert [(row["how"], row["judgements"]) for row in rows] == [("agreed", 1), ("agreed", 1)]
+    assert rows[0]["spans"] == [{"start": 0, "end": 3, "principle": "private-life"}] and rows[1]["spans"] == []
 
 
 def test_as_many_queries_for_many_rows_as_for_one(client_for: For, django_assert_max_num_queries: Any) -> None:

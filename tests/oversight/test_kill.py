@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -20,6 +21,9 @@ from tests.oversight.stack import LOST_AFTER, Stack, wait_for
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 CHILD = "-m alignment"
+WAITING = "SELECT count(*) AS n FROM oversight_sample WHERE status = 'queued'"
+REVIEWS = "SELECT count(*) AS n, count(DISTINCT reviewer_id) AS people FROM oversight_review"
+HELD = "SELECT count(*) AS n, sum(ahead) AS ahead FROM oversight_lease WHERE holder_id IS NOT NULL"
 AT_WORK = ("respond", "critique", "select")
 
 
@@ -90,6 +94,9 @@ def test_broker_with_a_message_in_it(stack: Stack) -> None:
     worker = stack.find("-Q gpu")
     assert worker is not None
     worker.send_signal(signal.SIGSTOP)
+    # A worker that was already waiting for a message would have it in its socket, and nothing would be lost: the
+    # broker answers such a wait, empty, after a second.
+    time.sleep(2)
     stack.post(f"/rounds/{uuid.UUID(stack.row()['id'])}/retry/")
     stack.wait_for_status("queued", seconds=5)
     stack.kill("valkey-server")
@@ -110,8 +117,7 @@ def test_cancel_within_ten_seconds(stack: Stack) -> None:
 
 
 def test_an_acknowledged_review_survives_the_web_server(stack: Stack) -> None:
-    waiting = "SELECT count(*) AS n FROM oversight_sample WHERE status = 'queued'"
-    wait_for(lambda: stack.row(waiting)["n"], 40, stack.log)
+    wait_for(lambda: stack.row(WAITING)["n"], 40, stack.log)
     stack.sign_in()
     page = stack.browser.get("/review/")
     fields = {name: re.findall(f'name="{name}" value="([^"]*)"', page.text)[0] for name in ("token", "key")}
@@ -124,6 +130,64 @@ def test_an_acknowledged_review_survives_the_web_server(stack: Stack) -> None:
     # The browser, which never knew, sends it once more: still one review.
     stack.post("/review/submit/", action="approve", seconds="2", **fields)
     assert stack.row("SELECT count(*) AS n FROM oversight_review")["n"] == 1
+
+
+WEB, BROKER = "uvicorn", "valkey-server"
+
+
+def test_nothing_of_the_workbench_is_lost_with_a_process(stack: Stack) -> None:
+    """Web process, broker, both workers: each killed between an acknowledged judgement and the next request.
+
+    One sample is shown and one fetched ahead all the while, as in a browser, and a draft is typed.
+    """
+    wait_for(lambda: stack.row(WAITING)["n"] > 8, 60, stack.log)
+    stack.sign_in()
+    shown = read_form(stack.browser.get("/review/"))
+    ahead = read_form(stack.browser.get("/review/ahead/"))
+    victims_in_turn = ((WEB,), (BROKER,), ("-Q default", "-Q gpu"), (WEB, BROKER))
+    for judged, victims in enumerate(victims_in_turn, start=1):
+        wait_for(lambda victims=victims: all(map(stack.find, victims)), 30, stack.output)  # since the time before
+        answer = judge(stack, shown, ahead)
+        kept = stack.row(f"SELECT holder_id, ahead FROM oversight_lease WHERE sample_id = '{ahead['sample']}'")  # noqa: S608
+        assert kept["holder_id"] and not kept["ahead"]
+        for victim in victims:
+            stack.kill(victim)
+        assert stack.row(REVIEWS) == {"n": judged, "people": 1}
+        wait_for(lambda: answers(stack), 20, stack.output)
+        # The browser, which may not have heard, sends it once more: the same judgement, and the same one ahead.
+        again = judge(stack, shown, ahead)
+        assert stack.row(REVIEWS) == {"n": judged, "people": 1}
+        shown, ahead = ahead, read_form(again)
+        assert ahead["sample"] == read_form(answer)["sample"]
+        assert stack.row(HELD) == {"n": 2, "ahead": 1}
+        assert read_form(stack.browser.get("/review/"))["sample"] == shown["sample"]
+        ahead = read_form(stack.browser.get("/review/ahead/"))  # a page that was loaded anew asks for its own
+        assert ahead["sample"] != shown["sample"]
+
+    stack.post("/review/draft/", token=shown["token"], note="half a thought")
+    stack.kill(WEB)
+    wait_for(lambda: answers(stack), 20, stack.output)
+    stack.browser.cookies.clear()  # another browser of the same person
+    name = stack.row("SELECT username FROM oversight_user ORDER BY id LIMIT 1")["username"]
+    link = stack.manage("invite", name, "--role", "operator", "--base-url", f"http://localhost:{stack.port}").split()[
+        -1
+    ]
+    stack.post(link.split(str(stack.port))[-1], page=stack.browser.get(link))
+    assert 'value="half a thought"' in stack.browser.get(f"/review/{uuid.UUID(shown['sample'])}/").text
+    broken = "from oversight.services.audit import find_break; print(find_break())"
+    assert stack.manage("shell", "-v", "0", "-c", broken).split()[-1] == "None"
+
+
+def read_form(answer: httpx.Response) -> dict[str, str]:
+    """The sample of a page, or the one that an answer brings ahead."""
+    fields = {name: re.findall(f'name="{name}" value="([^"]*)"', answer.text)[0] for name in ("token", "key")}
+    return fields | {"sample": uuid.UUID(re.findall(r'data-sample="([^"]*)"', answer.text)[0]).hex}
+
+
+def judge(stack: Stack, shown: dict[str, str], ahead: dict[str, str]) -> httpx.Response:
+    """As the page does in the background, where the sample that was ahead shows already."""
+    sent = {"token": shown["token"], "key": shown["key"], "shown": ahead["token"]}
+    return stack.post("/review/submit/", action="approve", seconds="2", **sent)
 
 
 def answers(stack: Stack) -> bool:

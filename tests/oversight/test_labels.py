@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oversight.models import Label, Review
-from oversight.services import labels
+from oversight.services import labels, reviews
 from tests.factories import make_review, make_sample, make_user
 
 
@@ -57,16 +57,19 @@ def test_skips_and_superseded_judgements_do_not_count():
     first = make_review(sample=sample, reviewer=make_user(), action="approve")
     second = make_review(sample=sample, reviewer=first.reviewer, action="both_bad", supersedes=first)
     make_review(sample=sample, reviewer=make_user(), action="skip")
-    label = labels.recompute_label(sample)
-    assert label.violates == {"0": 1.0, "1": 1.0}
-    assert list(label.reviews.all()) == [second]
+    outcome = labels.weigh(sample, reviews.list_reviews(sample))
+    assert outcome.label["violates"] == {"0": 1.0, "1": 1.0}
+    assert outcome.label["evidence"] == [str(second.pk)]
 
 
 @pytest.mark.django_db
 def test_a_label_goes_with_its_last_judgement():
     sample = make_sample()
     review = make_review(sample=sample, reviewer=make_user(), action="approve")
-    assert labels.recompute_label(sample) is not None
-    make_review(sample=sample, reviewer=review.reviewer, action="undo", supersedes=review)
-    assert labels.recompute_label(sample) is None
+    reviews.settle(sample, [review])
+    assert Label.objects.filter(sample=sample).exists()
+    undone = make_review(sample=sample, reviewer=review.reviewer, action="undo", supersedes=review)
+    reviews.settle(sample, [review, undone])
     assert not Label.objects.exists()
+    sample.refresh_from_db()
+    assert sample.status == "queued"

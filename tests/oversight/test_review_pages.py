@@ -313,3 +313,12 @@ def test_a_page_that_is_not_there(path, page):
     answer = page.get(path)
     assert answer.status_code == 404
     assert "There is nothing here" in text(answer)
+
+
+def test_the_page_without_samples_asks_anew_with_the_last_judgement_still_on_it(page):
+    """Else a live event would take the verdict away, and the way to revise it."""
+    make_sample(round=make_round())
+    form = {**fields(text(page.get("/review/"))), "action": "approve"}
+    empty = text(page.post("/review/submit/", form, headers=HTMX))
+    (again,) = re.findall(r'hx-get="(/review/\?after=[^"]+)"', empty)
+    assert "You said" in text(page.get(again, headers=HTMX))

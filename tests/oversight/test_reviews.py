@@ -10,9 +10,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from oversight.models import AuditEvent, Label, Lease, Review, Round, Sample
-from oversight.services import leases, reviews
-from oversight.services.reviews import InvalidReview, Judgement, NotYours, ReviewRefused
+from oversight.models import AuditEvent, Draft, Label, Lease, Review, Round, Sample
+from oversight.services import leases, reviews, rounds
+from oversight.services.judgements import InvalidReview, Judgement, Span
+from oversight.services.reviews import NotYours, ReviewRefused
 from tests.factories import make_round, make_sample, make_user
 
 
@@ -142,7 +143,153 @@ def test_a_late_judgement_is_kept_as_an_extra_one(ada, bob, round_):
     judge(bob, current, "approve")
     review = judge(ada, late, "both_bad")
     assert review.held_lease is False
-    assert Label.objects.get(sample=late.sample).violates == {"0": 0.5, "1": 0.5}
+    assert Label.objects.get(sample=late.sample).violates == {"0": 0.0, "1": 0.0}  # it decides nothing
+    late.sample.refresh_from_db()
+    assert (late.sample.status, late.sample.disputed) == ("decided", True)  # but it is seen
+
+
+def test_a_judgement_after_the_lease_ended_counts_where_nobody_else_took_the_sample(ada, bob, round_):
+    claim = leases.claim_next(user=ada)
+    Lease.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    leases.claim_next(user=bob)
+    leases.release(user=bob)
+    assert judge(ada, claim, "approve").held_lease is True
+    assert Label.objects.get(sample=claim.sample).how == "single"
+
+
+def test_a_second_submit_of_the_same_page_corrects_the_first(ada, round_):
+    claim = leases.claim_next(user=ada)
+    first = judge(ada, claim, "approve")
+    second = judge(ada, claim, "both_bad")
+    assert (second.supersedes, second.held_lease, second.saw_critic) == (first, True, True)
+    assert Label.objects.get(sample=claim.sample).violates == {"0": 1.0, "1": 1.0}
+
+
+def test_overlap_waits_for_as_many_people_as_wanted(ada, bob, round_):
+    Sample.objects.update(wanted=2)
+    claim = leases.claim_next(user=ada)
+    judge(ada, claim, "approve")
+    sample = claim.sample
+    sample.refresh_from_db()
+    assert (sample.status, sample.rank) == ("queued", Sample.Rank.BEGUN)
+    assert not Label.objects.exists()
+    assert leases.claim_next(user=ada).sample != sample  # not the same person twice
+    other = leases.claim_next(user=bob)
+    assert (other.sample, other.why) == (sample, "begun")  # before what nobody has begun
+    judge(bob, other, "approve")
+    assert Label.objects.get(sample=sample).how == "agreed"
+    assert len(Label.objects.get(sample=sample).evidence) == 2
+
+
+def test_a_contradiction_goes_to_a_lead_and_makes_no_label(ada, bob, round_):
+    Sample.objects.update(wanted=2)
+    for user, action in ((ada, "approve"), (bob, "both_bad")):
+        claim = leases.claim_next(user=user)
+        judge(user, claim, action)
+    claim.sample.refresh_from_db()
+    assert (claim.sample.status, claim.sample.disputed) == ("disputed", True)
+    assert not Label.objects.exists()
+    assert leases.claim_next(user=make_user()).sample != claim.sample
+
+
+def test_ten_undos_go_back_through_ten_judgements(ada):
+    round_ = make_round()
+    for number in range(12):
+        make_sample(round=round_, priority=number)
+    judged = []
+    for _ in range(11):
+        claim = leases.claim_next(user=ada)
+        judge(ada, claim, "approve")
+        judged.append(claim.sample)
+    for sample in reversed(judged[1:]):
+        assert reviews.undo_last(user=ada, key=uuid.uuid4()).sample == sample
+    with pytest.raises(ReviewRefused, match="last 10"):
+        reviews.undo_last(user=ada, key=uuid.uuid4())
+    assert Review.objects.filter(action="undo").count() == 10
+    assert Label.objects.count() == 1
+
+
+def test_a_gold_sample_tests_the_person_and_leaves_its_label(ada, bob, round_):
+    claim = leases.claim_next(user=ada)
+    judge(ada, claim, "approve")
+    Sample.objects.filter(pk=claim.sample.pk).update(gold=True)
+    round_.experiment.gold_share = 1.0
+    round_.experiment.save()
+    assert leases.claim_next(user=ada).sample != claim.sample  # she made the answer
+    gold = leases.claim_next(user=bob)
+    assert (gold.sample, gold.why) == (claim.sample, "gold")
+    review = judge(bob, gold, "both_bad")
+    assert review.purpose == "gold"
+    claim.sample.refresh_from_db()
+    assert (claim.sample.status, claim.sample.disputed) == ("decided", False)
+    assert Label.objects.get(sample=claim.sample).violates == {"0": 0.0, "1": 0.0}
+    assert leases.claim_next(user=bob) is None  # once a person; ada holds the other sample
+    back = reviews.undo_last(user=bob, key=uuid.uuid4())
+    assert (back.sample, back.why) == (claim.sample, "gold")
+
+
+@pytest.mark.parametrize(
+    ("span", "words"),
+    [
+        (Span(0, 0, 1000, "private-life"), "outside"),
+        (Span(0, 3, 3, "private-life"), "outside"),
+        (Span(7, 0, 3, "private-life"), "not part"),
+        (Span(0, 0, 4, "no-such"), "no principle"),
+        (Span(0, 0, 4, "private-life", quote="Luke"), "not at its place"),
+    ],
+)
+def test_a_passage_that_is_not_there_is_refused(ada, round_, span, words):
+    with pytest.raises(InvalidReview, match=words):
+        judge(ada, leases.claim_next(user=ada), "violates", spans=[span])
+
+
+def test_a_passage_marks_its_answer_for_its_principle_in_code_points(ada, round_):
+    text = "I\u0301 🏴\U000e0067 👩‍👩‍👧 שלום"
+    sample = Sample.objects.order_by("-priority").first()
+    Sample.objects.filter(pk=sample.pk).update(responses=[{**sample.responses[0], "text": text}])
+    start = text.index("👩")
+    quote = text[start : start + 5]
+    span = Span(0, start, start + 5, "no-fraud", quote=quote)
+    review = judge(ada, leases.claim_next(user=ada), "violates", spans=[span, span])
+    review.refresh_from_db()
+    assert review.violations == {"0": ["no-fraud"]}
+    (stored,) = review.spans
+    assert text[stored["start"] : stored["end"]] == quote
+
+
+def test_postponing_puts_a_sample_behind_the_rest_for_that_person_only(ada, bob, round_):
+    first = leases.claim_next(user=ada)
+    assert leases.postpone(user=ada, sample_id=first.sample.pk, fence=first.fence)
+    second = leases.claim_next(user=ada)
+    assert second.sample != first.sample
+    assert leases.claim_next(user=bob).sample == first.sample
+    leases.release(user=bob)
+    judge(ada, second, "approve")
+    again = leases.claim_next(user=ada)
+    assert (again.sample, again.why) == (first.sample, "postponed")
+
+
+def test_a_draft_lives_from_the_first_letter_to_the_judgement(ada, round_):
+    claim = leases.claim_next(user=ada)
+    saved = {"user": ada, "sample_id": claim.sample.pk, "fence": claim.fence}
+    assert leases.save_draft(**saved, form={"rewrite": ["No"]})
+    assert leases.save_draft(**saved, form={"rewrite": ["No."]})
+    assert Draft.objects.get().form == {"rewrite": ["No."]}
+    judge(ada, claim, "approve")
+    assert not leases.save_draft(**saved, form={"rewrite": ["No. L"]})  # arrives late
+    assert not Draft.objects.exists()
+
+
+def test_closing_the_review_approves_what_those_who_judged_agree_on(ada, bob, round_, monkeypatch):
+    Sample.objects.update(wanted=3)
+    for user, actions in ((ada, ("approve", "approve")), (bob, ("approve", "both_bad"))):
+        for action in actions:
+            judge(user, leases.claim_next(user=user), action)
+    assert not Label.objects.exists()
+    monkeypatch.setattr(rounds, "_enqueue", lambda round: None)  # no worker here
+    rounds.close_review(round=round_, user=None)
+    assert sorted(Sample.objects.values_list("status", flat=True)) == ["decided", "disputed"]
+    assert Label.objects.get().how == "closed"
 
 
 def test_after_the_review_closed_a_judgement_is_kept_but_changes_nothing(ada, round_):

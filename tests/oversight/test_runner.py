@@ -18,7 +18,7 @@ from alignment.rundir import RunDir, read_rows
 from oversight import runfiles, runner, tasks
 from oversight.models import Checkpoint, Label, LogLine, Round, Sample
 from oversight.services import rounds
-from tests.factories import make_experiment, make_round, make_sample
+from tests.factories import make_experiment, make_review, make_round, make_sample, make_user
 from tests.oversight.runs import child, make_queued_round
 from tests.oversight.test_ingest import write_results
 
@@ -345,3 +345,21 @@ def test_a_newer_local_log_is_kept(settings: Any, tmp_path: Path) -> None:
     folder.events.path.write_text("one\ntwo\n")
     runfiles.pull(folder)
     assert folder.events.path.read_text() == "one\ntwo\n"
+
+
+def test_votes_are_what_people_said_blind_overruled_ones_too(db: None) -> None:
+    """A dispute that a lead decided still counts as a disagreement among people."""
+    sample = make_sample(round=make_round(status="done"), status="decided")
+    ada, bob, lead = make_user(), make_user(), make_user("lead")
+    make_review(sample=sample, reviewer=ada, action="approve")
+    first = make_review(sample=sample, reviewer=bob, action="both_bad")
+    make_review(sample=sample, reviewer=bob, action="approve", saw_critic=True, supersedes=first)
+    decision = make_review(sample=sample, reviewer=lead, action="approve", purpose="adjudication", saw_critic=True)
+    undone = make_review(sample=sample, reviewer=make_user(), action="both_bad")
+    make_review(sample=sample, reviewer=undone.reviewer, action="undo", supersedes=undone)
+    Label.objects.create(sample=sample, violates={"0": 0.0, "1": 0.0}, how="adjudicated", evidence=[str(decision.pk)])
+    (row,) = runfiles.labels(sample.round)
+    assert {key: sorted(own) for key, own in row.votes.items()} == {
+        response["id"]: [False, True] for response in sample.responses
+    }
+    assert row.reviews == 1

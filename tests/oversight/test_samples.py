@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from oversight.models import Critique, Label, Sample
-from oversight.selectors.samples import SampleFilter, list_samples, mark_span
+from oversight.models import Checkpoint, Critique, Label, Sample, TrainedOn
+from oversight.selectors.sample_filter import SampleFilter, open_sight
+from oversight.selectors.sample_history import read_history
+from oversight.selectors.samples import list_samples
 from tests.factories import make_experiment, make_review, make_round, make_sample, make_user
 
 pytestmark = pytest.mark.django_db
@@ -70,9 +73,9 @@ def test_pages_show_every_sample_once() -> None:
     round = make_round(experiment=experiment)
     made = {make_sample(round=round).pk for _ in range(7)}
     Sample.objects.update(created_at=Sample.objects.latest("created_at").created_at)  # as a bulk insert leaves them
-    seen, after = [], ""
+    seen, after, sight = [], "", open_sight(make_user("lead"), experiment)
     while True:
-        page = list_samples(experiment, SampleFilter(), blind=False, after=after, size=3)
+        page = list_samples(experiment, SampleFilter(), sight=sight, after=after, size=3)
         seen += [sample.pk for sample in page.samples]
         after = page.next
         if not after:
@@ -89,6 +92,80 @@ def test_as_many_queries_for_many_samples_as_for_one(client_for: For, django_ass
             client.get("/samples/")
         counts.append(len(captured))
     assert counts[0] == counts[1]
+
+
+def texts_of(client: Client, query: str) -> list[str]:
+    """The prompts that the list shows."""
+    page = client.get(f"/samples/?{query}", headers={"HX-Target": "samples-list"}).content.decode()
+    return re.findall(r'<td class="query"[^>]*><a [^>]*>([^<]*)</a>', page)
+
+
+def test_what_leads_filter_by(client_for: For) -> None:
+    round, ada = make_round(), make_user(username="ada")
+    make_sample(round=round, prompt="disputed", status="disputed", disputed=True)
+    make_sample(round=round, prompt="gold", status="decided", gold=True)
+    make_sample(round=round, prompt="assigned", assigned_to=ada)
+    make_review(sample=make_sample(round=round, prompt="judged", status="decided"), reviewer=ada)
+    skipped = make_sample(round=round, prompt="skipped")
+    make_review(sample=skipped, reviewer=ada, action="skip")
+    undone = make_review(sample=make_sample(round=round, prompt="undone"), reviewer=ada)
+    make_review(sample=undone.sample, reviewer=ada, action="undo", supersedes=undone)
+    lead = client_for("lead")
+    assert texts_of(lead, "status=disputed") == texts_of(lead, "disputed=yes") == ["disputed"]
+    assert texts_of(lead, "gold=yes") == ["gold"]
+    assert texts_of(lead, "assigned=ada") == ["assigned"]
+    assert texts_of(lead, "reviewer=ada") == ["judged"]
+    assert texts_of(lead, "reviewer=ada&status=queued") == []
+    assert texts_of(lead, "reviewer=nobody") == []
+
+
+def test_what_reviewers_may_not_ask_is_ignored(client_for: For) -> None:
+    round, ada, bea = make_round(), make_user(username="ada"), make_user(username="bea")
+    make_review(sample=make_sample(round=round, prompt="of ada", status="decided", gold=True), reviewer=ada)
+    make_review(sample=make_sample(round=round, prompt="of bea", status="disputed", disputed=True), reviewer=bea)
+    mine = client_for(ada)
+    everything = ["of bea", "of ada"]
+    assert texts_of(mine, "reviewer=ada") == ["of ada"]
+    for query in ("reviewer=bea", "assigned=bea", "gold=yes", "disputed=yes", "status=disputed"):
+        assert texts_of(mine, query) == everything, query
+        rows = mine.get(f"/api/samples/?{query}").json()["results"]
+        assert len(rows) == 2, query
+
+
+def test_a_dispute_looks_as_if_it_waited(client_for: For) -> None:
+    sample = make_sample(prompt="contested", status="disputed", disputed=True, gold=True)
+    reviewer, lead = client_for("reviewer"), client_for("lead")
+    page = reviewer.get("/samples/?status=queued").content.decode()
+    assert "contested" in page and ">disputed<" not in page and ">gold<" not in page
+    one = page_of(reviewer, sample)
+    assert "disputed" not in one.lower() and VERDICT not in one
+    assert reviewer.get(f"/api/samples/{sample.pk}/").json()["status"] == "queued"
+    assert reviewer.get("/api/samples/").json()["results"][0]["status"] == "queued"
+    assert "disputed" in page_of(lead, sample) and ">disputed<" in lead.get("/samples/").content.decode()
+
+
+def test_a_known_answer_is_not_recognisable_before_it_was_given(client_for: For) -> None:
+    """With gold in the queue every decided sample that one never judged is kept back, gold or not."""
+    ada = make_user(username="ada")
+    experiment = make_experiment(gold_share=0.1)
+    round = make_round(experiment=experiment, status="done")
+    gold = make_sample(round=round, status="decided", gold=True, flag_reason="violation")
+    plain = make_sample(round=round, status="decided", flag_reason="violation")
+    pages = [page_of(client_for(ada), sample) for sample in (gold, plain)]
+    for page in pages:
+        assert VERDICT not in page and "once you have judged" in page and "known" not in page and ">gold<" not in page
+    assert texts_of(client_for(ada), "reason=violation") == []
+    make_review(sample=gold, reviewer=ada, purpose="gold")
+    assert VERDICT in page_of(client_for(ada), gold)
+
+
+def test_presets_are_links_to_filters(client_for: For) -> None:
+    ada = make_user("lead", username="ada")
+    sample = make_sample(prompt="mine")
+    make_review(sample=sample, reviewer=ada)
+    page = client_for(ada).get("/samples/").content.decode()
+    assert "reviewer=ada" in page and "status=excluded" in page
+    assert "status=excluded" not in client_for("reviewer").get("/samples/").content.decode().replace("<option", "")
 
 
 # --- One sample -------------------------------------------------------------------------------------
@@ -147,11 +224,11 @@ def test_model_text_is_escaped_and_the_span_marked(client_for: For) -> None:
     evil = "<img src=x onerror=alert(1)>"
     sample = make_sample(prompt=evil, answers=(f"one {evil} two", evil), status="decided")
     Critique.objects.filter(sample=sample, response_index=0).update(span=[4, 8], rationale=evil)
-    make_review(sample=sample, reviewer=make_user(), note=evil, rewrite=evil, violations={evil: [evil]})
+    make_review(sample=sample, reviewer=make_user(), note=evil, rewrite=evil, violations={"0": [evil]})
     Label.objects.create(sample=sample, violates={"0": 0.5}, rewrite=evil, principles=[evil])
     page = page_of(client_for("lead"), sample)
     assert evil not in page
-    assert "one <mark>&lt;img</mark> src=x" in page
+    assert "&lt;img</mark> src=x" in page
 
 
 def test_the_lineage_is_shown_oldest_first(client_for: For) -> None:
@@ -170,9 +247,72 @@ def test_a_failed_critique_is_no_low_score(client_for: For) -> None:
 
 @pytest.mark.parametrize(
     ("span", "marked"),
-    [([0, 2], "ab"), ([3, 99], "d"), ([-5, 1], "a"), ([2, 2], ""), (None, ""), ([1], ""), ([9, 12], "")],
+    [([0, 2], "ab"), ([3, 99], "d"), ([-5, 1], "a"), ([2, 2], ""), (None, ""), ([1], ""), ([9, 12], ""), ("ab", "")],
 )
-def test_a_span_outside_the_text_breaks_nothing(span: list[int] | None, marked: str) -> None:
-    parts = mark_span("abcd", span)
-    assert "".join(part.text for part in parts) == "abcd"
-    assert "".join(part.text for part in parts if part.marked) == marked
+def test_a_span_outside_the_text_breaks_nothing(span: Any, marked: str) -> None:
+    sample = make_sample(answers=("abcd",), violations=(0.9,))
+    Critique.objects.filter(sample=sample).update(span=span)
+    (answer,) = read_history(sample, user=make_user("lead")).answers
+    assert "".join(answer.text[start:end] for start, end, _, _ in answer.marks) == marked
+
+
+def test_the_whole_history_of_one(client_for: For) -> None:
+    ada, bea, lead = make_user(username="ada"), make_user(username="bea"), make_user("lead", username="lea")
+    sample = make_sample(status="decided", answers=("Look under the mat.", "Ask."), flag_words="the critics disagree")
+    first = make_review(sample=sample, reviewer=ada, action="approve")
+    span = {"answer": 0, "start": 5, "end": 14, "principle": "private-life"}
+    second = make_review(
+        sample=sample, reviewer=ada, action="violates", violations={"0": ["private-life"]}, spans=[span],
+        supersedes=first, saw_critic=True,
+    )  # fmt: skip
+    make_review(sample=sample, reviewer=bea, action="skip", skip_reason="expertise")
+    make_review(sample=sample, reviewer=bea, action="approve", held_lease=False)
+    decision = make_review(sample=sample, reviewer=lead, action="prefer_b", purpose="adjudication")
+    Label.objects.create(
+        sample=sample, violates={"0": 1.0, "1": 0.0}, preferred=1, how="adjudicated", evidence=[str(decision.pk)]
+    )
+    later = make_round(experiment=sample.experiment, status="done")
+    TrainedOn.objects.create(round=later, sample=sample)
+    Checkpoint.objects.create(
+        experiment=sample.experiment, round=later, role="learner", path="x", sha256="0" * 64, verdict="rolled back"
+    )
+    page = page_of(client_for(lead), sample)
+    for shown in (
+        "corrected", "in the label", "late", "Outside my expertise", "under the", "a lead's decision", "adjudicated",
+        "B over A", "learner rolled back", f"/rounds/{later.pk}/", "a chance of 40%", "The critics disagree",
+        "Trained the learner of round 2: rolled back", "after the critic", "Seed privacy-118",
+    ):  # fmt: skip
+        assert shown in page, shown
+    assert "&lt;mark" not in page and "<mark" in page
+    history = read_history(sample, user=lead)
+    assert [turn.ended for turn in history.turns] == ["corrected", "", "", "", ""]
+    assert [turn.counts for turn in history.turns] == [False] * 4 + [True]
+    assert (5, 14) in {mark[:2] for mark in history.answers[0].marks}
+    assert second.pk != first.pk
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"audit": True, "flag_reason": "audit", "flag_words": "drawn for the audit, a chance of 10%"},
+            "Drawn for the audit, a chance of 10%: the audit draws",
+        ),
+        ({"flag_reason": "violation", "flag_words": "looks bad"}, "Looks bad; it had a chance of 40% of going to"),
+        ({"flag_reason": "", "flag_words": "", "status": "unflagged"}, "Not flagged, the critic alone decides; it"),
+    ],
+)  # fmt: skip
+def test_why_it_is_here_in_one_sentence(client_for: For, fields: dict[str, Any], words: str) -> None:
+    page = page_of(client_for("lead"), make_sample(**fields))
+    assert words in page and page.count("chance of") == 1
+
+
+def test_one_sample_takes_as_many_queries_whoever_judged_it(django_assert_max_num_queries: Any) -> None:
+    sample, lead, counts = make_sample(), make_user("lead"), []
+    for _ in range(2):
+        for _ in range(5):
+            make_review(sample=sample, reviewer=make_user())
+        with django_assert_max_num_queries(12) as captured:
+            read_history(sample, user=lead)
+        counts.append(len(captured))
+    assert counts[0] == counts[1]

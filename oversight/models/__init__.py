@@ -1,0 +1,39 @@
+"""The records in the database. Rows are written by `services`, read through `selectors`."""
+
+from oversight.models.people import AuditEvent, Role, SignInLink, User
+from oversight.models.reviews import Draft, Label, Lease, Postponement, Review, ReviewFigures
+from oversight.models.rounds import Checkpoint, LogLine, MetricPoint, ProbeAnswer, Round
+from oversight.models.samples import Cell, Critique, Query, Sample, SampleText, TrainedOn
+from oversight.models.setup import Constitution, Experiment, Principle, Seed, UuidModel
+from oversight.models.withdrawals import LabelChange, Withdrawal
+
+__all__ = [
+    "AuditEvent",
+    "Cell",
+    "Checkpoint",
+    "Constitution",
+    "Critique",
+    "Draft",
+    "Experiment",
+    "Label",
+    "LabelChange",
+    "Lease",
+    "LogLine",
+    "MetricPoint",
+    "Postponement",
+    "Principle",
+    "ProbeAnswer",
+    "Query",
+    "Review",
+    "ReviewFigures",
+    "Role",
+    "Round",
+    "Sample",
+    "SampleText",
+    "Seed",
+    "SignInLink",
+    "TrainedOn",
+    "User",
+    "UuidModel",
+    "Withdrawal",
+]
