@@ -8,7 +8,7 @@ measured far stronger with few labels than a sentence encoder. The combination i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class LabelledAnswer:
     weight: float
     human: bool
     features: Features
+    id: str = ""  # of the response, where somebody may want to find the row again
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class HeldOut:
 
     predicted: list[float]
     observed: list[float]
+    ids: list[str] = field(default_factory=list)  # of the rows, "" where a row has none
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ def fit_critic(rows: list[LabelledAnswer], principles: list[Principle], *, seed:
         logit[test] = np.mean([rotated[n][test] @ coef + bias for n, (coef, bias) in held.items()], axis=0)
     slope, offset = fit_platt(logit, soft, weight)
     human = [i for i, r in enumerate(rows) if r.human]
-    held_out = HeldOut([float(p) for p in sigmoid(slope * logit[human] + offset)], [float(soft[i]) for i in human])
+    predicted = [float(p) for p in sigmoid(slope * logit[human] + offset)]
+    held_out = HeldOut(predicted, [float(soft[i]) for i in human], [rows[i].id for i in human])
     named = np.array([r.principle for r in rows])
     heads = {
         p.key: bases["all"].head(*fit_coefficients(rotated["all"], soft * (named == p.key), weight))

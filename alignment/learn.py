@@ -180,7 +180,7 @@ def _label_rows(
                 principle = next(iter(label.principles), sample.query["principle"])
                 weight = config.human_weight * label.weight
                 rows.append(
-                    LabelledAnswer(sample.query["text"], p, principle, weight, True, features[response])
+                    LabelledAnswer(sample.query["text"], p, principle, weight, True, features[response], response)
                 )  # fmt: skip
     return rows
 
