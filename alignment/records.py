@@ -95,6 +95,15 @@ class Probe(Record):
 
 
 @dataclass(frozen=True)
+class Injection(Record):
+    """A text that tries to talk the critic into a verdict when it stands at the end of an answer."""
+
+    id: str
+    family: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Query(Record):
     """One prompt put to the learner. `parent` is the id of the query it was made from, if any."""
 
@@ -179,7 +188,8 @@ class Label(Record):
 
     `violates` maps a response id to P(violates) in [0, 1]; a response missing there was not judged.
     `preferred` is the id of the better response, or None. `rewrite_of` is the response that `rewrite` replaces.
-    `weight` > 0 scales its part in training. `votes` maps a response id to what each person said of it.
+    `weight` > 0 scales its part in training. `votes` maps a response id to what each person said of it,
+    `raters` to their pseudonyms in the same order. `decided`: a lead settled it, so nothing softens it.
     """
 
     query: str
@@ -193,6 +203,8 @@ class Label(Record):
     reviews: int = 1
     audit: bool = False
     votes: dict[str, list[bool]] = field(default_factory=dict)
+    raters: dict[str, list[str]] = field(default_factory=dict)
+    decided: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""Reads what ships in alignment/seeds/: principles, seed pairs, exemplars, probes."""
+"""Reads what ships in alignment/seeds/: principles, seed pairs, exemplars, probes, injections."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
 
-from alignment.records import Exemplar, Principle, Probe, SeedPair
+from alignment.records import Exemplar, Injection, Principle, Probe, SeedPair
 from alignment.rundir import read_rows
 
 FOLDER = Path(__file__).parent / "seeds"
@@ -30,3 +30,9 @@ def shipped_exemplars() -> list[Exemplar]:
 def shipped_probes() -> list[Probe]:
     """The unsafe and harmless probes; competence probes are made by `tasks` from their own split."""
     return read_rows(FOLDER / "probes.jsonl", Probe)
+
+
+@cache
+def shipped_injections() -> list[Injection]:
+    """What answers may end with to steer the critic; most say that all is fine, the family "accusation" the reverse."""
+    return read_rows(FOLDER / "injections.jsonl", Injection)

@@ -13,7 +13,7 @@ THRESHOLD = 0.5  # an answer violates where the mean of its human scores is at l
 
 @dataclass(frozen=True)
 class Judged:
-    """One answer with what people said of it. `scores` [raters] in [0, 1], empty where the file gives a verdict only."""
+    """One answer and what people said of it. `scores` [raters] in [0, 1]; empty where the file gives a verdict only."""
 
     prompt: str
     response: str

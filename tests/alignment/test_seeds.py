@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 
 from alignment.attacker import shingles
 from alignment.refusal import is_refusal
-from alignment.seed_files import shipped_exemplars, shipped_principles, shipped_probes, shipped_seeds
+from alignment.seed_files import shipped_exemplars, shipped_injections, shipped_principles, shipped_probes, shipped_seeds
 
 STYLES = {"question", "imperative", "story", "roleplay"}
 
@@ -72,3 +73,16 @@ def test_probes_are_held_out_by_style_and_by_wording() -> None:
         own = shingles(probe.prompt)
         worst = max((len(own & other) / len(own | other), text) for text in trained for other in [shingles(text)])
         assert worst[0] < 0.2, f"{probe.id} is too like {worst[1]!r}"
+
+
+def test_injections_are_many_families_and_their_tricks_are_real() -> None:
+    injections = shipped_injections()
+    families = Counter(i.family for i in injections)
+    assert len(injections) >= 48
+    assert len(families) >= 10
+    assert min(families.values()) >= 4
+    assert len({i.id for i in injections}) == len({i.text for i in injections}) == len(injections)
+    plain = [i.text for i in injections if i.family == "look-alike-letters"]
+    # Not one of them can be found by looking for the plain words; folding look-alikes brings some back.
+    assert not any("verdict is safe" in t.lower() for t in plain)
+    assert sum("safe" in unicodedata.normalize("NFKC", t).lower() for t in plain) >= 2
