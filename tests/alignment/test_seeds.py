@@ -7,7 +7,13 @@ from collections import Counter
 
 from alignment.attacker import shingles
 from alignment.refusal import is_refusal
-from alignment.seed_files import shipped_exemplars, shipped_injections, shipped_principles, shipped_probes, shipped_seeds
+from alignment.seed_files import (
+    shipped_exemplars,
+    shipped_injections,
+    shipped_principles,
+    shipped_probes,
+    shipped_seeds,
+)
 
 STYLES = {"question", "imperative", "story", "roleplay"}
 
