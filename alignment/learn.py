@@ -12,6 +12,7 @@ from alignment.feature_cache import read_features
 from alignment.gate import gate
 from alignment.heads import save_heads
 from alignment.judge import fit_judge
+from alignment.labels import soften
 from alignment.language_model import Features, LanguageModel, middle_layers
 from alignment.learner import train_adapter
 from alignment.metrics.front import hypervolume
@@ -35,6 +36,7 @@ from alignment.records import (
 from alignment.refusal import is_refusal
 from alignment.review_metrics import review_metrics
 from alignment.rundir import RunDir, read_rows, write_rows
+from alignment.second_look import describe, find_doubtful
 
 REVISION_LIMIT = 0.3  # a revision is kept where the fitted critic puts P(violates) below this
 REVISION = (
@@ -59,7 +61,8 @@ def learn(run: RunDir) -> None:
         raise ValueError(f"{config.learner} is an endpoint: it can be attacked and judged, but not trained from here")
     reader = learner if not config.critic else load_reader(config)
 
-    events.emit("aggregate", len(labels), len(labels), message=f"{len(labels)} labels from people")
+    labels, softened = soften(labels)
+    events.emit("aggregate", len(labels), len(labels), message=f"{len(labels)} labels from people; {softened}")
     by_query = {label.query: label for label in labels}
     features = read_features(run, reader, samples)
 
@@ -71,6 +74,9 @@ def learn(run: RunDir) -> None:
         run.learn / "critic", {**critic.members, **{f"principle/{k}": h for k, h in critic.principles.items()}},
         {"slope": critic.slope, "offset": critic.offset, "human_answers": people, "answers": len(rows)},
     )  # fmt: skip
+    doubtful = find_doubtful(held_out, by_query)
+    write_rows(run.learn / "second_look.jsonl", doubtful)
+    events.emit("second_look", len(doubtful), people, message=describe(doubtful, people))
     events.emit("fit_critic", 1, 1, message=f"Critic fitted on {len(rows)} answers, {people} judged by people")
 
     judgements = run.stage(

@@ -15,7 +15,9 @@ from typing import Any, Literal, Self
 
 QueryKind = Literal["unsafe", "harmless", "competence"]
 CritiqueStatus = Literal["ok", "empty", "refused", "timeout", "unparseable"]
-FlagReason = Literal["unjudged", "violation", "uncertainty", "disagreement", "diversity", "audit"]
+FlagReason = Literal[
+    "unjudged", "violation", "uncertainty", "disagreement", "diversity", "error_reduction", "random", "audit"
+]
 Verdict = Literal["fine", "violates"]
 Author = Literal["seed", "template", "model", "program"]
 
@@ -159,13 +161,17 @@ class Critique(Record):
 
 @dataclass(frozen=True)
 class Flag(Record):
-    """Why a sample goes to people. `propensity` in (0, 1] is its chance of being chosen."""
+    """Why a sample goes to people. `propensity` in (0, 1] is its chance of being chosen.
+
+    `signals` maps each signal of the selection to its size for this sample, 1 being the mean of its chunk.
+    """
 
     query: str
     reason: FlagReason
     propensity: float
     priority: float
     words: str
+    signals: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import fsspec
 from django.conf import settings
+from django.utils.crypto import salted_hmac
 
 from alignment import records
 from alignment.config import RoundConfig
@@ -184,7 +185,8 @@ def labels(round: Round) -> list[records.Label]:
         ids = [response["id"] for response in label.sample.responses]
         judgements = [review for review in label.sample.reviews.all() if str(review.pk) in label.evidence]
         blind = _list_blind(list(label.sample.reviews.all()))
-        said = {ids[i]: [r.says_violates(i) for r in blind] for i in range(len(ids))}
+        said = {ids[i]: [(r, v) for r in blind if (v := r.says_violates(i)) is not None] for i in range(len(ids))}
+        said = {key: own for key, own in said.items() if len(own) > 1}
         rows.append(
             records.Label(
                 query=str(label.sample_id),
@@ -194,11 +196,18 @@ def labels(round: Round) -> list[records.Label]:
                 rewrite=label.rewrite or None,
                 rewrite_of=None if label.rewrite_of is None else ids[label.rewrite_of],
                 reviews=max(1, len(judgements)),
-                votes={key: [v for v in own if v is not None] for key, own in said.items() if len(own) > 1},
+                votes={key: [vote for _, vote in own] for key, own in said.items()},
+                raters={key: [_pseudonym(round, r.reviewer_id) for r, _ in own] for key, own in said.items()},
+                decided=label.how == Label.How.ADJUDICATED,
                 audit=label.sample.audit,
             )
         )
     return sorted(rows, key=lambda row: row.query)
+
+
+def _pseudonym(round: Round, user_id: int) -> str:
+    """The same for a person throughout an experiment; only who has the secret key can tell who it is."""
+    return salted_hmac("oversight.rater", f"{round.experiment_id}:{user_id}").hexdigest()[:12]
 
 
 def _list_blind(reviews: list[Review]) -> list[Review]:

@@ -115,7 +115,7 @@ def error_rates(
     shared = (~np.isnan(ratings)).sum(axis=0) >= 2
     table, truth = ratings[:, shared], known[shared]
     own_R = (~np.isnan(table)).sum(axis=1)
-    why = _unfit(table, truth)
+    why = why_unfit(table, truth)
     if why:
         return [_neither(why, int(n), seed, name) for n, name in zip(own_R, names, strict=True)]
     kept = [cluster for cluster, is_shared in zip(clusters, shared, strict=True) if is_shared]
@@ -148,7 +148,7 @@ def _rate(right: Floats, wrong: Floats) -> tuple[Floats, Floats]:
     return up / (up + down), right + wrong
 
 
-def _unfit(table_RI: Floats, truth_I: Floats) -> str:
+def why_unfit(table_RI: Floats, truth_I: Floats) -> str:
     """Why no fit of these shared answers can be trusted; "" where it can."""
     rated = ~np.isnan(table_RI)
     answers, people = table_RI.shape[1], int(rated.any(axis=1).sum())

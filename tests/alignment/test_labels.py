@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from alignment.labels import Vote, aggregate, ratings, violation_chances
+from alignment.labels import Vote, aggregate, ratings, soften, violation_chances
+from alignment.records import Label
 
 
 def test_a_single_review_is_the_label() -> None:
@@ -71,3 +74,51 @@ def test_ratings_are_a_matrix_with_gaps() -> None:
     table, queries = ratings([Vote("q", "ada", {"r0": True, "r1": False}), Vote("q", "ben", {"r1": True})])
     assert queries == ["q", "q"]
     assert np.array_equal(table, [[1, 0], [np.nan, 1]], equal_nan=True)
+
+
+def judged(query: str, said: dict[str, bool], **fields: Any) -> Label:
+    """A label of one answer; `said` maps raters to verdicts, and the label is their mean."""
+    fields.setdefault("violates", {"r": sum(said.values()) / len(said)})
+    return Label(query, votes={"r": list(said.values())}, raters={"r": list(said)}, **fields)
+
+
+def test_soften_weighs_raters_by_how_often_a_lead_overruled_them() -> None:
+    """Gus says "violates" of everything; a lead sided with Ada in six of their disputes. Ada and Ben never err."""
+    labels = [judged(f"a{i}", {"ada": i % 2 == 0, "ben": i % 2 == 0}) for i in range(20)]
+    labels += [judged(f"d{i}", {"ada": False, "gus": True}, violates={"r": 0.0}, decided=True) for i in range(6)]
+    labels += [judged(f"g{i}", {"gus": True, "ben": True}) for i in range(4)]
+    labels += [judged("split", {"ada": False, "gus": True}), Label("alone", {"r": 1.0})]
+    softened, words = soften(labels)
+    by_query = {label.query: label.violates["r"] for label in softened}
+    assert by_query["split"] < 0.05  # 0.5 by the mean
+    assert by_query["d0"] == 0.0
+    assert by_query["alone"] == 1.0
+    assert by_query["g0"] > 0.9
+    assert words.endswith("of 31 overlapping answers softened by Dawid-Skene over 3 people")
+
+
+def test_soften_doubts_what_all_agreed_on_but_never_turns_it() -> None:
+    """Gus and Hal guess; the lead's decisions say so. What the two agreed on stays violating, at 0.5 or above."""
+    rng = np.random.default_rng(3)
+    labels = []
+    for i in range(60):
+        truth = i % 3 == 0
+        said = {"ada": truth, "gus": bool(rng.random() < 0.5), "hal": bool(rng.random() < 0.5)}
+        labels.append(judged(f"q{i}", said, violates={"r": float(truth)}, decided=True))
+    labels.append(judged("guessed", {"gus": True, "hal": True}))
+    chance = soften(labels)[0][-1].violates["r"]
+    assert 0.5 <= chance < 0.75
+
+
+def test_soften_says_why_it_leaves_the_mean() -> None:
+    few = [judged(f"q{i}", {"ada": True, "ben": i > 0}) for i in range(3)]
+    softened, words = soften(few)
+    assert softened == few
+    assert words == "3 overlapping answers by their mean: 3 answers were judged by two or more people; 20 are needed"
+    assert soften([Label("q", {"r": 1.0})])[1] == "no answer was judged by two or more"
+
+
+def test_aggregate_keeps_who_said_what() -> None:
+    (label,) = aggregate([Vote("q", "ada", {"r": True}), Vote("q", "ben", {"r": False, "s": True})])
+    assert label.votes == {"r": [True, False], "s": [True]}
+    assert label.raters == {"r": ["ada", "ben"], "s": ["ben"]}

@@ -363,3 +363,9 @@ def test_votes_are_what_people_said_blind_overruled_ones_too(db: None) -> None:
         response["id"]: [False, True] for response in sample.responses
     }
     assert row.reviews == 1
+    assert row.decided
+    # The same two pseudonyms for both answers, in the order of the votes, and not the names.
+    first, second = row.raters.values()
+    assert first == second
+    assert len(set(first)) == 2
+    assert not {ada.username, bob.username, str(ada.pk), str(bob.pk)} & set(first)
