@@ -5,12 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from alignment.language_model import Generated, LanguageModel
+from alignment.records import CritiqueStatus
+
+if TYPE_CHECKING:
+    import httpx
+
+MISCONFIGURED = (401, 403, 404)  # a wrong key, model or address: no request of the run can succeed
 
 
 class EndpointError(ValueError):
     """The endpoint could not be used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back for one prompt. `text` is "" unless `status` is "ok"; `words` say what went wrong."""
+
+    status: CritiqueStatus
+    text: str = ""
+    words: str = ""
 
 
 class Endpoint:
@@ -37,34 +54,77 @@ class Endpoint:
         """As LanguageModel.generate; `batch` requests run at once."""
         import httpx
 
-        key = os.environ.get("OVERSIGHT_ENDPOINT_KEY", "")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-
         def ask(job: int) -> Generated:
-            body = {
-                "model": self.model_name,
-                "messages": [{"role": "user", "content": prompts[job // copies]}],
-                "max_tokens": max_new_tokens,
-                "temperature": temperature,
-                "seed": seed + job,
-            }
             try:
-                reply = client.post(f"{self.url.rstrip('/')}/chat/completions", json=body)
-                reply.raise_for_status()
-                choice = reply.json()["choices"][0]
+                answer = self._post(client, prompts[job // copies], max_new_tokens, temperature, seed + job)
+                choice = answer["choices"][0]
                 text = choice["message"].get("content") or ""
             except (httpx.HTTPError, KeyError, IndexError, ValueError) as error:
                 raise EndpointError(f"endpoint {self.url} did not answer: {error}; is the server up?") from error
-            tokens = int((reply.json().get("usage") or {}).get("completion_tokens") or len(text.split()))
+            tokens = int((answer.get("usage") or {}).get("completion_tokens") or len(text.split()))
             return Generated(text.strip(), tokens, "length" if choice.get("finish_reason") == "length" else "stop")
 
-        with httpx.Client(timeout=self.timeout, headers=headers) as client, ThreadPoolExecutor(batch) as pool:
+        with self._client() as client, ThreadPoolExecutor(batch) as pool:
             flat = []
             for job, generated in enumerate(pool.map(ask, range(len(prompts) * copies))):
                 flat.append(generated)
                 if on_batch:
                     on_batch((job + 1) // copies)
         return [flat[i * copies : (i + 1) * copies] for i in range(len(prompts))]
+
+    def replies(self, prompts: list[str], *, max_new_tokens: int, batch: int = 8) -> list[Reply]:
+        """One greedy reply a prompt, in order. What fails is a state of that reply and leaves the others alone.
+
+        "timeout": nothing came in time, or the server failed or was not there; "refused": the endpoint says that it
+        declined or withheld the answer; "empty"; "unparseable": not a chat completion. Raises EndpointError only
+        where no request can succeed (key, model or address are wrong).
+        """
+        with self._client() as client, ThreadPoolExecutor(batch) as pool:
+            return list(pool.map(lambda prompt: self._reply(client, prompt, max_new_tokens), prompts))
+
+    def _reply(self, client: httpx.Client, prompt: str, max_new_tokens: int) -> Reply:
+        import httpx
+
+        try:
+            choice = self._post(client, prompt, max_new_tokens, 0.0, 0)["choices"][0]
+            message, finish = choice["message"], choice.get("finish_reason")
+            text = (message.get("content") or "").strip()
+        except httpx.TimeoutException:
+            return Reply("timeout", words=f"no answer within {self.timeout:g} s")
+        except httpx.HTTPStatusError as error:
+            code = error.response.status_code
+            if code in MISCONFIGURED:
+                raise EndpointError(
+                    f"endpoint {self.url} answered {code}; check its address, the model {self.model_name!r} and the key"
+                ) from error
+            if code == 400 and "content_filter" in error.response.text:
+                return Reply("refused", words="withheld by the endpoint's content filter")
+            return Reply("timeout", words=f"the server answered {code}")
+        except httpx.HTTPError as error:
+            return Reply("timeout", words=f"the server could not be reached: {error}")
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+            return Reply("unparseable", words="the reply is no chat completion")
+        if message.get("refusal") or finish == "content_filter":
+            return Reply("refused", words=str(message.get("refusal") or "withheld by the endpoint's content filter"))
+        return Reply("ok", text) if text else Reply("empty", words="the reply is empty")
+
+    def _client(self) -> httpx.Client:
+        import httpx
+
+        key = os.environ.get("OVERSIGHT_ENDPOINT_KEY", "")
+        return httpx.Client(timeout=self.timeout, headers={"Authorization": f"Bearer {key}"} if key else {})
+
+    def _post(self, client: httpx.Client, prompt: str, max_new_tokens: int, temperature: float, seed: int) -> Any:
+        body = {
+            "model": self.model_name,
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": max_new_tokens,
+            "temperature": temperature,
+            "seed": seed,
+        }
+        reply = client.post(f"{self.url.rstrip('/')}/chat/completions", json=body)
+        reply.raise_for_status()
+        return reply.json()
 
 
 Generator = LanguageModel | Endpoint
