@@ -18,7 +18,7 @@ from alignment.records import GateResult, Label, Metric, PoolItem
 from alignment.rundir import RunDir, read_rows, write_rows
 from alignment.schedule import next_objective
 from alignment.seed_files import shipped_principles, shipped_seeds
-from alignment.simulate import Expert, simulate_labels
+from alignment.simulate import simulate_labels
 
 SHOWN = ("attack_success", "attack_success_rule", "over_refusal", "separation", "competence", "hypervolume")
 
@@ -74,7 +74,7 @@ def _judge(config: RoundConfig, run: RunDir, *, seed: int) -> list[Label]:
     model = load_learner(replace(config, learner_adapter=""), run)
     if not isinstance(model, LanguageModel):
         raise ValueError("the demo needs a local learner: its simulated experts read hidden states")
-    return simulate_labels(load_samples(run), model, fit_judge(model), Expert(), seed=seed)
+    return simulate_labels(load_samples(run), model, fit_judge(model), seed=seed)
 
 
 def pool_of(run: RunDir, number: int) -> list[PoolItem]:
