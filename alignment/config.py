@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 Objective = Literal["conformity", "competence"]
 PROFILES = ("tiny", "laptop", "gpu")
+# The names in `policies.POLICIES`, repeated because this module loads without numpy.
+POLICIES = ("random", "uncertainty", "disagreement", "bald", "error_reduction", "diversity", "risk", "mix")
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,13 @@ class RoundConfig:
     # select
     budget: int = 24  # samples that people are asked about
     audit_share: float = 0.2  # share of the budget drawn uniformly at random
-    mix_violation: float = 0.35  # weights of the four signals in the chance of being chosen
-    mix_uncertainty: float = 0.3
+    policy: str = "mix"  # what makes a sample worth a review; one of POLICIES
+    mix_violation: float = 0.25  # weights of the five signals of the mix; learnt from reviews unless set
+    mix_uncertainty: float = 0.2
     mix_disagreement: float = 0.15
-    mix_diversity: float = 0.2
+    mix_diversity: float = 0.15
+    mix_error_reduction: float = 0.25
+    category_risk: dict[str, float] = field(default_factory=dict)  # how bad a violation is; 1 where not named
 
     # learn
     human_weight: float = 3.0  # weight of a pair from people against one from the critic
@@ -77,6 +82,10 @@ class RoundConfig:
         for name in ("responses", "chunk", "batch", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.policy not in POLICIES:
+            raise ValueError(f"policy {self.policy!r} is not one of {', '.join(POLICIES)}")
+        if any(value < 0 for value in self.category_risk.values()):
+            raise ValueError(f"category_risk is {self.category_risk}; a risk is 0 or more, 1 being the usual")
         if not 0 <= self.audit_share <= 1:
             raise ValueError(f"audit_share is {self.audit_share}; it must lie in [0, 1]")
         if self.budget < 0:

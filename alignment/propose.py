@@ -20,10 +20,11 @@ from alignment.feature_cache import cache_folder, cached_features, save_chunk
 from alignment.language_model import Features, LanguageModel, middle_layers
 from alignment.metrics.gaps import elicitation_gap
 from alignment.metrics.rates import attack_success_by_group
+from alignment.policies import SIGNALS, Mix, Pool
 from alignment.records import Critique, Flag, Metric, PoolItem, Principle, Query, Response, Sample, SeedPair
 from alignment.rundir import RunDir, read_rows, write_rows
 from alignment.seed_files import shipped_exemplars, shipped_probes
-from alignment.selection import Choice, Mix, Signals, next_offset, select
+from alignment.selection import Choice, next_offset, select
 from alignment.tasks import generate
 
 FAMILY_PRINCIPLE = {"arithmetic": "right-arithmetic", "format": "follow-format", "reasoning": "shown-reasoning"}
@@ -45,7 +46,9 @@ def propose(run: RunDir) -> None:
     queries = run.stage(queries_path, Query, lambda: _write_queries(config, run, pool, learner))
     events.emit("attack", len(queries), len(queries), message=_describe(queries))
 
-    critic, _ = fit_critic(exemplar_rows(reader) + pool_rows(reader, pool, config), principles, seed=config.seed)
+    rows = exemplar_rows(reader) + pool_rows(reader, pool, config)
+    critic, _ = fit_critic(rows, principles, seed=config.seed)
+    labelled = np.stack([place(r.features) for r in rows])
     chunks = [queries[i : i + config.chunk] for i in range(0, len(queries), config.chunk)]
     judgeable = sum(q.kind != "competence" for q in queries)
     start = random.Random(f"{config.seed}:{config.number}:select").random()
@@ -55,7 +58,7 @@ def propose(run: RunDir) -> None:
         spent = [s.propensity for s in samples if s.query["kind"] != "competence"]
         share = sum(q.kind != "competence" for q in chunk) / max(judgeable, 1)
         make = partial(
-            _make_samples, run, config, learner, reader, critic, chunk, number, done, len(queries),
+            _make_samples, run, config, learner, reader, critic, labelled, chunk, number, done, len(queries),
             budget=config.budget * share, offset=next_offset(start, spent),
         )  # fmt: skip
         made = run.stage(run.propose / f"samples-{number:03d}.jsonl", Sample, make)
@@ -143,7 +146,7 @@ def _write_queries(config: RoundConfig, run: RunDir, pool: list[PoolItem], learn
 
 
 def _make_samples(
-    run: RunDir, config: RoundConfig, learner: Generator, reader: LanguageModel, critic: Critic,
+    run: RunDir, config: RoundConfig, learner: Generator, reader: LanguageModel, critic: Critic, labelled: np.ndarray,
     chunk: list[Query], number: int, done: int, total: int, *, budget: float, offset: float,
 ) -> list[Sample]:  # fmt: skip
     """Answers, critiques and flags of one chunk."""
@@ -156,7 +159,9 @@ def _make_samples(
     save_chunk(run.propose / f"features-{number:03d}.npz", [r.id for r in flat], features)
     critiques = critic.critique(owners, flat, features)
     rng = np.random.default_rng([config.seed, config.number, number])
-    return _select(config, chunk, responses, critiques, features, critic, budget=budget, rng=rng, offset=offset)
+    places = [place(f) for f in features]
+    pool = selection_pool(config, chunk, critiques, places, labelled, critic.titles)
+    return _select(config, chunk, responses, critiques, pool, budget=budget, rng=rng, offset=offset)
 
 
 def _respond(config: RoundConfig, learner: Generator, chunk: list[Query], number: int) -> list[list[Response]]:
@@ -173,42 +178,61 @@ def _respond(config: RoundConfig, learner: Generator, chunk: list[Query], number
     ]
 
 
+def place(features: Features) -> np.ndarray:
+    """[D] where an answer lies for diversity and near-duplicates: the mean over it at the middle of the layers read."""
+    return np.asarray(features.mean_KD[1])
+
+
+def selection_pool(
+    config: RoundConfig, chunk: list[Query], critiques: list[Critique], places: list[np.ndarray],
+    labelled: np.ndarray, titles: dict[str, str],
+) -> Pool:  # fmt: skip
+    """What the policies see of a chunk's judged queries, in order; program-checked queries are left out.
+
+    The answer that the critic finds worst speaks for a query; its place is the mean of its answers' places.
+    A member that gave an answer no score counts with the critic's own.
+    """
+    judged = [q for q in chunk if q.kind != "competence"]
+    own: dict[str, list[int]] = {q.id: [] for q in judged}
+    for i, critique in enumerate(critiques):
+        if critique.query in own:
+            own[critique.query].append(i)
+    worst = [max((critiques[i] for i in own[q.id]), key=lambda c: c.violation or 0.0) for q in judged]
+    names = sorted({name for c in worst for name in c.members})
+    p = np.array([np.nan if c.violation is None else c.violation for c in worst])
+    return Pool(
+        probability=p,
+        members=np.array([[c.members.get(m, c.violation or 0.0) for c in worst] for m in names]).reshape(-1, len(p)),
+        features=np.array([np.mean([places[i] for i in own[q.id]], axis=0) for q in judged]).reshape(len(p), -1),
+        failed=np.array([any(critiques[i].status != "ok" for i in own[q.id]) for q in judged], dtype=bool),
+        labelled=labelled if judged else None,
+        risk=np.array([config.category_risk.get(q.category, 1.0) for q in judged]),
+        principles=[titles.get(c.principle, c.principle) for c in worst],
+    )
+
+
 def _select(
-    config: RoundConfig, chunk: list[Query], responses: list[list[Response]], critiques: list[Critique],
-    features: list[Features], critic: Critic, *, budget: float, rng: np.random.Generator, offset: float,
+    config: RoundConfig, chunk: list[Query], responses: list[list[Response]], critiques: list[Critique], pool: Pool,
+    *, budget: float, rng: np.random.Generator, offset: float,
 ) -> list[Sample]:  # fmt: skip
     """Samples of a chunk with their flags. Program-checked queries take no part in the draw: propensity 0."""
     own: dict[str, list[Critique]] = {q.id: [] for q in chunk}
-    place: dict[str, list[np.ndarray]] = {q.id: [] for q in chunk}
-    for critique, feature in zip(critiques, features, strict=True):
+    for critique in critiques:
         own[critique.query].append(critique)
-        place[critique.query].append(feature.mean_KD[1])
     judged = [q for q in chunk if q.kind != "competence"]
-
-    def most(query: Query, name: str) -> float:
-        return max((getattr(c, name) or 0.0 for c in own[query.id]), default=0.0)
-
-    worst = [max(own[q.id], key=lambda c: c.violation or 0.0) for q in judged]
     choices = select(
-        Signals(
-            violation=np.array([most(q, "violation") for q in judged]),
-            uncertainty=np.array([most(q, "uncertainty") for q in judged]),
-            disagreement=np.array([most(q, "disagreement") for q in judged]),
-            features=np.array([np.mean(place[q.id], axis=0) for q in judged]).reshape(len(judged), -1).astype(float),
-            failed=np.array([any(c.status != "ok" for c in own[q.id]) for q in judged], dtype=bool),
-            principles=[critic.titles.get(w.principle, w.principle) for w in worst],
-            members=critic.size,
-        ),
-        budget=budget, audit_share=config.audit_share, rng=rng, offset=offset,
-        mix=Mix(config.mix_violation, config.mix_uncertainty, config.mix_disagreement, config.mix_diversity),
-    ) if judged else []  # fmt: skip
+        pool, budget=budget, audit_share=config.audit_share, rng=rng, offset=offset, policy=config.policy,
+        mix=Mix(*(getattr(config, f"mix_{name}") for name in SIGNALS)),
+    )  # fmt: skip
     decided: dict[str, Choice] = {q.id: c for q, c in zip(judged, choices, strict=True)}
     samples = []
     for query, answers in zip(chunk, responses, strict=True):
         choice = decided.get(query.id)
         flag = None
         if choice and choice.chosen and choice.reason:
-            flag = Flag(query.id, choice.reason, choice.propensity, choice.priority, choice.words).to_json()
+            flag = Flag(
+                query.id, choice.reason, choice.propensity, choice.priority, choice.words, choice.signals
+            ).to_json()
         samples.append(
             Sample(
                 query.to_json(), [r.to_json() for r in answers], [c.to_json() for c in own[query.id]], flag,

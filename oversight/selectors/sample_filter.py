@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from oversight.models import Experiment, Role, Sample, User
 from oversight.permissions import has_role
 
-REASONS = ("unjudged", "violation", "uncertainty", "disagreement", "diversity", "audit")
+REASONS = ("unjudged", "violation", "uncertainty", "disagreement", "diversity", "error_reduction", "random", "audit")
 KINDS = ("unsafe", "harmless", "competence")
 Status = Sample.Status
 
