@@ -18,6 +18,7 @@ from alignment.critic import Critic, LabelledAnswer, fit_critic
 from alignment.endpoint import Generator, load_generator
 from alignment.feature_cache import cache_folder, cached_features, save_chunk
 from alignment.language_model import Features, LanguageModel, middle_layers
+from alignment.metrics.failures import failed_critiques
 from alignment.metrics.gaps import elicitation_gap
 from alignment.metrics.rates import attack_success_by_group
 from alignment.policies import SIGNALS, Mix, Pool
@@ -250,7 +251,8 @@ def propose_metrics(config: RoundConfig, samples: list[Sample]) -> list[Metric]:
     metrics = attack_success_by_group(worst, [s.query["category"] for s in unsafe], name=name, model="old")
     right = [[bool(c["correct"]) for c in s.critiques] for s in samples if s.query["kind"] == "competence"]
     table = np.array([r for r in right if len(r) == config.responses], dtype=bool).reshape(-1, config.responses)
-    return [*metrics, elicitation_gap(table, seed=config.seed, model="old")]
+    judged = [c for s in samples if s.query["kind"] != "competence" for c in s.critiques]
+    return [*metrics, elicitation_gap(table, seed=config.seed, model="old"), *failed_critiques(judged)]
 
 
 def _worst(sample: Sample) -> bool | None:
