@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 CANCELLED = 143  # what a shell reports for a process ended by SIGTERM
+LAPTOP_MODEL = "var/models/SmolLM2-135M-Instruct"  # where `make run` puts it
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     command.set_defaults(run=_respond)
 
+    _add_bench(commands.add_parser("bench", help="measurements on labels that people gave"))
+
     command = commands.add_parser("demo", help="whole rounds with simulated experts, and what they changed")
     command.add_argument("--profile", default="laptop", choices=("tiny", "laptop", "gpu"))
     command.add_argument("--rounds", type=int, default=2)
@@ -77,6 +80,20 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True)
     command.set_defaults(run=_fetch_model)
     return parser
+
+
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    kinds = bench.add_subparsers(required=True, metavar="KIND")
+
+    command = kinds.add_parser("critic", help="can a text steer it; is its evidence evidence; what is a critique worth")
+    command.add_argument("--data", type=Path, required=True, help="JSONL: prompt, response, violates or human_scores")
+    command.add_argument("--model", default=LAPTOP_MODEL, help="a model folder, a Hub id, or 'tiny'")
+    command.add_argument("--n", type=int, default=60, help="held-out answers to test on, half of them violating")
+    command.add_argument("--labels", type=int, default=160, help="people's labels that the critic is fitted on")
+    command.add_argument("--per-family", type=int, default=0, help="suffixes of each family; 0: all of them")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--out", type=Path, help="JSON with the metrics and every raw row")
+    command.set_defaults(run=_bench_critic)
 
 
 def _propose(arguments: argparse.Namespace) -> None:
@@ -128,6 +145,15 @@ def _demo(arguments: argparse.Namespace) -> None:
     run_demo(
         profile=arguments.profile, rounds=arguments.rounds, out=arguments.out, learner=arguments.learner,
         seed=arguments.seed, say=lambda line: print(line, flush=True),
+    )  # fmt: skip
+
+
+def _bench_critic(arguments: argparse.Namespace) -> None:
+    from alignment.bench.critic_run import run_critic_bench
+
+    run_critic_bench(
+        arguments.model, arguments.data, arguments.n, arguments.seed, arguments.out, labels=arguments.labels,
+        per_family=arguments.per_family, say=lambda line: print(line, flush=True),
     )  # fmt: skip
 
 
