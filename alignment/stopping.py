@@ -14,7 +14,7 @@ import numpy as np
 
 from alignment.metrics.bootstrap import percentile_interval
 from alignment.metrics.rates import wilson
-from alignment.metrics.result import Z95, Floats, measured, not_computable
+from alignment.metrics.result import Z95, Floats, Interval, measured, not_computable
 from alignment.records import Metric
 
 MORE = 20  # reviews that a forecast looks ahead
@@ -46,14 +46,14 @@ def expected_width(rate: Metric, reviews: int, *, more: int = MORE) -> list[Metr
         return [not_computable(name, why, n=n, group=group) for group in ("now", "rate")]
     now = (rate.ci_high - rate.ci_low) / 2
     size = _wilson_size(rate.value, now)
-    after = now
+    interval = Interval(rate.ci_low, rate.ci_high)
     if math.isfinite(size):
         grown = size * (reviews + more) / reviews
         interval = wilson(rate.value * grown, grown)
-        after = (interval.high - interval.low) / 2
+    after = (interval.high - interval.low) / 2
     words = (
-        f"{more} more reviews are expected to narrow the violation rate from "
-        f"{rate.value:.0%} ± {100 * now:.1f} points to ± {100 * after:.1f} points"
+        f"The violation rate is {rate.value:.0%} ({rate.ci_low:.0%} to {rate.ci_high:.0%}); {more} more reviews are "
+        f"expected to narrow the interval to {interval.low:.0%} to {interval.high:.0%}"
     )
     return [measured(name, now, None, n, group="now"), measured(name, after, None, n, group="rate", note=words)]
 

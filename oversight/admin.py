@@ -33,6 +33,7 @@ from oversight.models import (
     User,
 )
 from oversight.permissions import has_role
+from oversight.selectors.outlook import read_forecasts
 from oversight.selectors.rounds import find_experiment
 from oversight.services import accounts, constitutions, people, rounds
 from oversight.services.rounds import RoundRefused
@@ -90,6 +91,7 @@ class RoundAdmin(ReadOnlyAdmin):
             "experiments": Experiment.objects.order_by("name"),
             "problems": problems,
             "estimate": estimate,
+            "forecasts": read_forecasts(experiment.pk),
         }
         return TemplateResponse(request, "admin/oversight/round/launch.html", context)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,6 +27,7 @@ from oversight.drawing import (
     draw_rounds,
     theme_config,
 )
+from oversight.models import Experiment
 from oversight.selectors.metrics import Metrics, Point, percent
 
 DESIGN = "2"  # raise it when the drawing changes: cached pictures are then asked for anew
@@ -36,6 +37,7 @@ METRICS = (
     "violation_rate_audit", "violation_rate_weighted", "calibration", "calibration_predicted", "critic_ece",
     "critic_brier", "critic_auroc", "review_yield", "reviews", "elicitation_gap",
 )  # fmt: skip
+CALIBRATION_METRICS = ("calibration", "calibration_predicted", "critic_ece")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Chart:
     reason: str = ""  # why it can't be computed; "" where it can
     values: Rows = field(default_factory=list)
     make: Callable[[Chart, Theme, int], Any] | None = None
+    round: int = 0  # the round that the chart is of alone, 0 for one of the whole experiment
 
     @property
     def token(self) -> str:
@@ -94,6 +97,12 @@ def build_charts(metrics: Metrics) -> list[Chart]:
         _calibration(metrics),
         _effort(metrics),
     ]
+
+
+def build_round_charts(experiment: Experiment, number: int) -> list[Chart]:
+    """The charts of one round's page. One query."""
+    chart = _calibration(Metrics(experiment, CALIBRATION_METRICS, number=number))
+    return [replace(chart, round=number)]
 
 
 # --- What is shown ----------------------------------------------------------------------------------

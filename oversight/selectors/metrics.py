@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from oversight.models import Checkpoint, Experiment, MetricPoint, Round
 
@@ -27,22 +28,28 @@ class Point:
 
 
 class Metrics:
-    """The metric points of one experiment that a page asked for, read with two queries."""
+    """The metric points of one experiment, or of its round `number`, that a page asked for: two queries at most."""
 
-    def __init__(self, experiment: Experiment, names: Iterable[str]) -> None:
-        self.rolled_back = set(
-            Checkpoint.objects.filter(
-                experiment=experiment, role=Checkpoint.Role.LEARNER, verdict=Checkpoint.Verdict.ROLLED_BACK
-            ).values_list("round__number", flat=True)
-        )
+    def __init__(self, experiment: Experiment, names: Iterable[str], *, number: int | None = None) -> None:
+        self.experiment = experiment
         self._rows: dict[tuple[str, str, int, str], MetricPoint] = {}
         rows = (
             MetricPoint.objects.filter(round__experiment=experiment, name__in=list(names))
             .select_related("round")
             .only("name", "group", "model", "value", "ci_low", "ci_high", "n", "reason", "round__number")
         )
+        if number is not None:
+            rows = rows.filter(round__number=number)
         for row in rows:
             self._rows[row.name, row.group, row.round.number, row.model] = row
+
+    @cached_property
+    def rolled_back(self) -> set[int]:
+        """Numbers of the rounds whose learner the gate rejected; asked for with the first metric that it concerns."""
+        rejected = Checkpoint.objects.filter(
+            experiment=self.experiment, role=Checkpoint.Role.LEARNER, verdict=Checkpoint.Verdict.ROLLED_BACK
+        )
+        return set(rejected.values_list("round__number", flat=True))
 
     def groups(self, name: str) -> list[str]:
         """The groups of a metric, "" (the whole) left out; numbers in their order."""

@@ -31,7 +31,8 @@ def gaps(request: HttpRequest) -> HttpResponse:
 
 @require_role(Role.REVIEWER)
 def chart_svg(request: HttpRequest, key: str) -> HttpResponse:
-    """One picture. Its address carries the data's token, so that a browser asks for it once."""
+    """One picture, of the experiment or of its `round`. Its address carries the data's token, so that a browser asks
+    for it once."""
     chart = _find_chart(request, key)
     svg = charts.draw(chart.spec(_theme(request), narrow=request.GET.get("narrow") == "1"))
     return _cached(request, chart, HttpResponse(svg, content_type="image/svg+xml"))
@@ -55,7 +56,12 @@ def _find_chart(request: HttpRequest, key: str) -> Chart:
     experiment = find_experiment(request.GET.get("experiment", ""))
     if experiment is None:
         raise Http404("There is no experiment.")
-    for chart in charts.build_charts(Metrics(experiment, charts.METRICS)):
+    number = request.GET.get("round", "")
+    if number.isdecimal():
+        built = charts.build_round_charts(experiment, min(int(number[:9]), 2**31 - 1))
+    else:
+        built = charts.build_charts(Metrics(experiment, charts.METRICS))
+    for chart in built:
         if chart.key == key and chart.make is not None:
             return chart
     raise Http404(f"There is no chart {key}, or it can't be computed yet.")

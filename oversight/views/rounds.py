@@ -12,10 +12,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from oversight import charts
 from oversight.forms import LaunchForm
 from oversight.models import Experiment, Role, Round, User
+from oversight.outlook import read_outlook
 from oversight.permissions import has_role, require_role
+from oversight.selectors.outlook import read_forecasts
 from oversight.selectors.progress import read_timeline
+from oversight.selectors.round_critic import read_critic
 from oversight.selectors.rounds import (
     ProbeFilter,
     count_probe_answers,
@@ -57,28 +61,44 @@ def detail_page(request: HttpRequest, round_id: UUID) -> HttpResponse:
         if not context["probe_counts"]["total"]:  # not measured yet: htmx leaves the page as it is
             return HttpResponse(status=204)
         return render(request, "oversight/round_probes.html", context)
+    if target == "round-critic":
+        context = critic_context(round)
+        if not context["critic"].measured:
+            return HttpResponse(status=204)
+        return render(request, "oversight/round_critic.html", context)
     context = live_context(round) | {
         "may": {"close": has_role(request.user, Role.LEAD), "launch": has_role(request.user, Role.RESEARCHER)}
     }
     if target == "round-live":
         return render(request, "oversight/round_live.html", context)
-    context |= probes_context(request, round)
+    context |= probes_context(request, round) | critic_context(round)
     context["config"] = sorted(round.config.items())
     return render(request, "oversight/round.html", context)
 
 
 def live_context(round: Round) -> dict[str, Any]:
     log = list(round.log.order_by("-id")[:LOG_LINES])[::-1]
+    row = read_round_row(round)
     later = Round.objects.filter(experiment=round.experiment_id, number__gt=round.number).exists()
     return {
         "round": round,
-        "row": read_round_row(round),
+        "row": row,
+        "outlook": read_outlook(round, labels=row.labels),
         "timeline": read_timeline(round),
         "log": log,
         "open": round.status in Round.OPEN,
         "latest": not later,
         "withdrawn": count_withdrawn(round),
         "retryable": round.status in (Round.Status.FAILED, Round.Status.CANCELLED) and not later,
+    }
+
+
+def critic_context(round: Round) -> dict[str, Any]:
+    return {
+        "round": round,
+        "experiment": round.experiment,
+        "critic": read_critic(round),
+        "charts": charts.build_round_charts(round.experiment, round.number),
     }
 
 
@@ -104,6 +124,7 @@ def launch_context(experiment: Experiment, form: LaunchForm) -> dict[str, Any]:
         context["estimate"] = rounds.estimate(experiment, form.overrides())
     except ValueError as error:
         context["problems"] = [*context["problems"], str(error)]
+    context["forecasts"] = read_forecasts(experiment.pk)
     context["next_number"] = (experiment.rounds.order_by("-number").values_list("number", flat=True).first() or 0) + 1
     return context
 

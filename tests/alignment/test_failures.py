@@ -14,7 +14,8 @@ def test_counts_by_state_and_bounds() -> None:
     rows = [row("ok", p) for p in (0.5, 0.9, 0.7, 0.1, 0.2, 0.49, 0.0, 0.3)] + [row("timeout"), row("empty")]
     found = {(m.name, m.group): (m.value, m.n) for m in failed_critiques(rows)}
     assert found == {
-        ("critique_failed", ""): (2, 10), ("critique_failed", "empty"): (1, 10), ("critique_failed", "timeout"): (1, 10),
+        ("critique_failed", ""): (2, 10),
+        ("critique_failed", "empty"): (1, 10), ("critique_failed", "timeout"): (1, 10),
         ("critic_called_best", ""): (0.3, 10), ("critic_called_worst", ""): (0.5, 10),
     }  # fmt: skip
 

@@ -33,7 +33,7 @@ def test_the_width_after_more_reviews_is_that_of_so_many_reviews() -> None:
     assert after.value == pytest.approx((wanted.high - wanted.low) / 2)
     assert (now.name, now.group, after.group) == ("next_reviews_width", "now", "rate")
     assert after.reason == (
-        "20 more reviews are expected to narrow the violation rate from 30% ± 13.7 points to ± 11.3 points"
+        "The violation rate is 30% (18% to 45%); 20 more reviews are expected to narrow the interval to 20% to 43%"
     )
 
 
