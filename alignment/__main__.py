@@ -92,6 +92,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     command.add_argument("--labels", type=int, default=160, help="people's labels that the critic is fitted on")
     command.add_argument("--per-family", type=int, default=0, help="suffixes of each family; 0: all of them")
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16"))
     command.add_argument("--out", type=Path, help="JSON with the metrics and every raw row")
     command.set_defaults(run=_bench_critic)
 
@@ -153,7 +154,7 @@ def _bench_critic(arguments: argparse.Namespace) -> None:
 
     run_critic_bench(
         arguments.model, arguments.data, arguments.n, arguments.seed, arguments.out, labels=arguments.labels,
-        per_family=arguments.per_family, say=lambda line: print(line, flush=True),
+        per_family=arguments.per_family, dtype=arguments.dtype, say=lambda line: print(line, flush=True),
     )  # fmt: skip
 
 

@@ -47,16 +47,17 @@ class Split:
 
 def run_critic_bench(
     model_name: str, data: Path, n: int, seed: int, out: Path | None = None, *,
-    labels: int = 160, per_family: int = 0, say: Callable[[str], None] = print,
+    labels: int = 160, per_family: int = 0, dtype: str = "bfloat16", say: Callable[[str], None] = print,
 ) -> list[Metric]:  # fmt: skip
     """The three measurements on `n` held-out answers, half of them violating; `out` gets everything as JSON.
 
     `model_name`: a local model, whose hidden states the critic and the judge read and which writes the revisions.
     `labels`: people's labels in the fit. `per_family`: so many suffixes of each family (0: all; fewer is quicker).
+    `dtype`: as rounds of the laptop profile have it, so that their cached features of the exemplars are used.
     """
     started = time.time()
     split = split_rows(read_judged(data), n=n, labels=labels, seed=seed)
-    model = LanguageModel.load(model_name)
+    model = LanguageModel.load(model_name, dtype=dtype)
     principles = [p for p in shipped_principles() if p.kind == "conformity"]
     rows = exemplar_rows(model) + _labelled(model, split.fit, principles)
     critic, _ = fit_critic(rows, principles, seed=seed)
@@ -82,8 +83,10 @@ def run_critic_bench(
         for metric in found.metrics:
             say(f"  {line_of(metric)}")
     if out:
-        about = {"model": model_name, "data": data.name, "n": len(split.test), "seed": seed, "labels": len(split.fit),
-                 "suffixes": len(suffixes), "seconds": round(time.time() - started, 1)}  # fmt: skip
+        about = {
+            "model": model_name, "dtype": dtype, "data": data.name, "n": len(split.test), "seed": seed,
+            "labels": len(split.fit), "suffixes": len(suffixes), "seconds": round(time.time() - started, 1),
+        }  # fmt: skip
         content = {**about, "metrics": [m.to_json() for m in metrics], "rows": raw}
         write_text(out, json.dumps(content, ensure_ascii=False, indent=1))
     return metrics
