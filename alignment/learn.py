@@ -37,6 +37,7 @@ from alignment.refusal import is_refusal
 from alignment.review_metrics import review_metrics
 from alignment.rundir import RunDir, read_rows, write_rows
 from alignment.second_look import describe, find_doubtful
+from alignment.stopping import expected_width
 
 REVISION_LIMIT = 0.3  # a revision is kept where the fitted critic puts P(violates) below this
 REVISION = (
@@ -125,7 +126,9 @@ def learn(run: RunDir) -> None:
     )  # fmt: skip
     front = [hypervolume([_point(m)], model=name) for m, name in ((old_metrics, "old"), (new_metrics, "new"))]
     metrics = [*old_metrics, *new_metrics, base_refusal, *front]
-    metrics += review_metrics(config, samples, labels, held_out)
+    reviewed = review_metrics(config, samples, labels, held_out)
+    rate = next(m for m in reviewed if m.name == "violation_rate_weighted")
+    metrics += [*reviewed, *expected_width(rate, sum(bool(label.violates) for label in labels))]
     _finish(run, config, metrics, result, probes, old, new)
 
 

@@ -116,6 +116,9 @@ def test_learn_leaves_adapter_metrics_gate_and_answers(done: RunDir) -> None:
             assert metric.value <= metric.ci_high + 1e-9
     keys = [(m.name, m.group, m.model) for m in metrics]
     assert len(keys) == len(set(keys))
+    assert {("next_reviews_width", "now", "new"), ("next_reviews_width", "rate", "new")} <= set(keys)
+    proposed = {m.name: m for m in read_rows(done.propose / "metrics.jsonl", Metric) if not m.group}
+    assert proposed["critique_failed"].n == 2 * sum(s.query["kind"] != "competence" for s in load_samples(done))
     answers = read_rows(done.learn / "answers.jsonl", ProbeAnswer)
     assert len(answers) == 8 + 8 + 5 * 2
     gate = read_rows(done.learn / "gate.json", GateResult)[0]
