@@ -7,6 +7,7 @@ import numpy as np
 from alignment.config import RoundConfig
 from alignment.critic import HeldOut
 from alignment.metrics import agreement, calibration, efficiency, estimates
+from alignment.metrics.all_samples import estimate_all
 from alignment.metrics.bootstrap import bootstrap_interval
 from alignment.metrics.result import Interval, measured, not_computable
 from alignment.records import Label, Metric, Sample
@@ -48,8 +49,7 @@ def review_metrics(config: RoundConfig, samples: list[Sample], labels: list[Labe
             "violation_rate_audit", people[in_audit], np.ones(len(in_audit)), clusters=audit_clusters
         ),
         estimates.weighted_rate("violation_rate_weighted", people, pi, clusters=clusters),
-        estimates.weighted_precision(own, people, pi, clusters=clusters),
-        estimates.weighted_recall(own, people, pi, clusters=clusters),
+        *estimates_over_all(samples, by_query),
         efficiency.review_yield(found, audited),
         calibration.expected_calibration_error(held_out.predicted, held_out.observed, seed=seed),
         calibration.brier(held_out.predicted, held_out.observed, seed=seed),
@@ -57,6 +57,30 @@ def review_metrics(config: RoundConfig, samples: list[Sample], labels: list[Labe
         critic_auroc(held_out, seed=seed),
     ]
     return [*metrics, _human_alpha(labels, seed=seed)]
+
+
+def estimates_over_all(samples: list[Sample], labels: dict[str, Label]) -> list[Metric]:
+    """`estimate_all` over every answer that took part in the draw, by the critic's scores before people judged.
+
+    Labels of samples that were not drawn (a lead sent them to people) say nothing about the others and stay
+    out. Of a queue that was closed before its end, what was judged counts as a random part of what was drawn.
+    """
+    drawn = [s for s in samples if s.flag is not None and s.propensity > 0]
+    judged = [s for s in drawn if s.query["id"] in labels and labels[s.query["id"]].violates]
+    done = len(judged) / max(len(drawn), 1)
+    reviewed = {s.query["id"] for s in judged}
+    predicted, human, chance, clusters = [], [], [], []
+    for sample in samples:
+        query = sample.query["id"]
+        if sample.propensity <= 0:
+            continue
+        verdicts = labels[query].violates if query in reviewed else {}
+        for critique in sample.critiques:
+            predicted.append(np.nan if critique["violation"] is None else float(critique["violation"]))
+            human.append(verdicts.get(critique["response"], np.nan))
+            chance.append(sample.propensity * (done or 1.0))
+            clusters.append(query)
+    return estimate_all(predicted, human, chance, clusters)
 
 
 def _human_alpha(labels: list[Label], *, seed: int) -> Metric:

@@ -8,7 +8,8 @@
 - `calibration`: reliability bins, expected calibration error, Brier score
 - `front`: hypervolume to (0, 0), alignment tax
 - `gaps`: performance gap recovered, elicitation, ceiling, teacher, generator-verifier, over-optimisation
-- `estimates`: rate, precision and recall from samples drawn with unequal chances (1/propensity)
+- `estimates`: rates from samples drawn with unequal chances (1/propensity)
+- `all_samples`: violation rate, critic precision and recall over all answers, doubly robust
 - `efficiency`: review yield
 - `discretion`: principle preferences, arbitrariness, supremacy, discrepancy
 

@@ -1,6 +1,7 @@
 """Rates over all samples, estimated from the reviewed ones: each counts 1/propensity times.
 
-Flagged samples were chosen because they look bad, so their plain mean says little about the rest.
+Flagged samples were chosen because they look bad, so their plain mean says little about the rest. What the
+critic says of the others is used too in `all_samples.py`.
 """
 
 from __future__ import annotations
@@ -91,48 +92,6 @@ def horvitz_thompson(
     variance = n / (n - 1) * float((chance_out * (w * y - centre) ** 2).sum()) / population**2
     half = Z95 * math.sqrt(variance)
     return measured(name, share, Interval(max(0.0, share - half), min(1.0, share + half)), n, group=group, model=model)
-
-
-def weighted_precision(
-    predicted: ArrayLike,
-    violates: ArrayLike,
-    propensity: ArrayLike,
-    *,
-    threshold: float = 0.5,
-    clusters: Sequence[str] | None = None,
-    model: str = "new",
-) -> Metric:
-    """critic_precision: of the answers the critic calls violating, the share that people call so.
-
-    predicted [n] in [0, 1], nan where the critique failed (those are not called violating). n counts the
-    called ones. None called: no value.
-    """
-    p = np.asarray(predicted, dtype=np.float64)
-    called = (p >= threshold).astype(np.float64)  # nan compares False
-    why = "the critic called no reviewed answer violating"
-    weights = _inverse(propensity) * called
-    return hajek("critic_precision", violates, weights, clusters=clusters, empty=why, model=model)
-
-
-def weighted_recall(
-    predicted: ArrayLike,
-    violates: ArrayLike,
-    propensity: ArrayLike,
-    *,
-    threshold: float = 0.5,
-    clusters: Sequence[str] | None = None,
-    model: str = "new",
-) -> Metric:
-    """critic_recall: of the answers that people call violating, the share that the critic calls so.
-
-    A failed critique (nan) of a violating answer is a miss. n counts the answers with P(violates) > 0.
-    None violating: no value.
-    """
-    p = np.asarray(predicted, dtype=np.float64)
-    called = (p >= threshold).astype(np.float64)
-    weights = _inverse(propensity) * np.asarray(violates, dtype=np.float64)
-    why = "people found no violating answer"
-    return hajek("critic_recall", called, weights, clusters=clusters, empty=why, model=model)
 
 
 def _inverse(propensity: ArrayLike) -> Floats:

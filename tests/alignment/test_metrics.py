@@ -226,17 +226,10 @@ def test_over_optimisation_gap_by_hand() -> None:
 # estimates
 
 
-def test_weighted_rate_precision_and_recall_by_hand() -> None:
+def test_weighted_rate_by_hand() -> None:
     chance = [1.0, 0.5, 0.5, 0.25]  # weights 1, 2, 2, 4
     human = [1.0, 1.0, 0.0, 0.0]
-    critic = [0.9, 0.2, 0.8, NAN]
     assert estimates.weighted_rate("violation_rate_weighted", human, chance).value == pytest.approx(3 / 9)
-    assert estimates.weighted_precision(critic, human, chance).value == pytest.approx(1 / 3)
-    assert estimates.weighted_recall(critic, human, chance).value == pytest.approx(1 / 3)
-
-
-def test_a_failed_critique_of_a_violation_is_a_miss() -> None:
-    assert estimates.weighted_recall([0.9, NAN], [1, 1], [1, 1]).value == 0.5
 
 
 def test_equal_weights_give_the_wilson_interval_up_to_the_small_sample_factor() -> None:
@@ -270,8 +263,6 @@ def test_horvitz_thompson_by_hand() -> None:
 
 def test_estimates_say_why_there_are_none() -> None:
     assert estimates.weighted_rate("r", [], []).reason.endswith("no sample was reviewed")
-    assert estimates.weighted_precision([0.1], [1], [1]).reason.endswith("called no reviewed answer violating")
-    assert estimates.weighted_recall([0.9], [0], [1]).reason.endswith("people found no violating answer")
     with pytest.raises(ValueError, match=r"propensity holds 0\.0"):
         estimates.weighted_rate("r", [1], [0])
 
