@@ -34,8 +34,9 @@ DESIGN = "2"  # raise it when the drawing changes: cached pictures are then aske
 METRICS = (
     "attack_success", "attack_success_rule", "over_refusal", "separation", "competence", "hypervolume",
     "critic_human_alpha", "human_alpha", "critic_agreement_audit", "critic_precision", "critic_recall",
-    "violation_rate_audit", "violation_rate_weighted", "calibration", "calibration_predicted", "critic_ece",
-    "critic_brier", "critic_auroc", "review_yield", "reviews", "elicitation_gap",
+    "violation_rate_audit", "violation_rate_weighted", "violation_rate_all",
+    "calibration", "calibration_predicted", "critic_ece", "critic_brier", "critic_auroc",
+    "review_yield", "reviews", "elicitation_gap",
 )  # fmt: skip
 CALIBRATION_METRICS = ("calibration", "calibration_predicted", "critic_ece")
 
@@ -94,6 +95,7 @@ def build_charts(metrics: Metrics) -> list[Chart]:
         _path(metrics),
         _agreement(metrics),
         _audit(metrics),
+        _estimates(metrics),
         _calibration(metrics),
         _effort(metrics),
     ]
@@ -148,9 +150,23 @@ def _audit(metrics: Metrics) -> Chart:
             "critic_agreement_audit": "critic agrees, audit slice",
             "violation_rate_audit": "violations, audit slice",
             "violation_rate_weighted": "violations, all reviews weighted",
-            "critic_recall": "critic recall, weighted",
         },
         lead="critic_agreement_audit",
+    )
+
+
+def _estimates(metrics: Metrics) -> Chart:
+    return _over_rounds(
+        metrics,
+        "estimates",
+        "What holds for all answers",
+        "Of all answers of a round, reviewed or not: how many violate, and how far can the critic's calls be trusted?",
+        {
+            "violation_rate_all": "violations",
+            "critic_precision": "critic precision",
+            "critic_recall": "critic recall",
+        },
+        lead="critic_recall",
     )
 
 
@@ -374,7 +390,7 @@ def _range(point: Point, show: Callable[[float | None], str]) -> str:
 def _note(point: Point) -> str:
     if point.value is None:
         return f"not computable: {point.reason}" if point.reason else "not computable"
-    return "" if point.kept else "rolled back"
+    return " · ".join(part for part in (point.reason, "" if point.kept else "rolled back") if part)
 
 
 def _flip(point: Point) -> Point:

@@ -43,6 +43,7 @@ def measured() -> Experiment:
         measure(round, "critic_human_alpha", 0.6)
         measure(round, "human_alpha", None, reason="nobody judged the same sample twice")
         measure(round, "critic_agreement_audit", 0.8)
+        measure(round, "critic_recall", 0.7)
         measure(round, "calibration", 0.75, group="7")
         measure(round, "calibration_predicted", 0.72, group="7")
         measure(round, "calibration", None, group="4", reason="no answer fell into this bin")
@@ -157,3 +158,15 @@ def test_the_web_process_starts_without_altair_vl_convert_or_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_estimates_over_all_answers_carry_what_a_reader_must_know() -> None:
+    round = make_round(experiment=make_experiment(), status="done")
+    measure(round, "violation_rate_all", 0.3, reason="2 of 60 answers could not be judged")
+    measure(round, "critic_recall", 0.7)
+    chart = by_key(round.experiment)["estimates"]
+    assert chart.table == [
+        ["violations", "1", "30%", "20% to 40%", "60", "2 of 60 answers could not be judged"],
+        ["critic recall", "1", "70%", "60% to 80%", "60", ""],
+    ]
+    assert chart.summary == "Critic recall: 70% in round 1."
