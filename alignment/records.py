@@ -214,6 +214,21 @@ class Label(Record):
 
 
 @dataclass(frozen=True)
+class SecondLook(Record):
+    """A label worth a second look. `predicted` in [0, 1] is P(violates) by a critic that never saw the answer.
+
+    `margin` in (0, 1] is P(other verdict) - P(the label's): the order of the list.
+    """
+
+    query: str
+    response: str
+    label: float
+    predicted: float
+    margin: float
+    words: str
+
+
+@dataclass(frozen=True)
 class Pair(Record):
     """A training example: `rejected` is None where only supervised training is possible."""
 

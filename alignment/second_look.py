@@ -2,38 +2,22 @@
 
 Northcutt, Jiang and Chuang (2021), arXiv 1911.00068: rows off the diagonal of the confident joint, ranked by
 their margin. Left out: calibrating the joint, and training on what is left, since nothing is pruned here: a
-doubtful label goes to a person. Ours: the other class must also be the likelier one, which cost no recall and
-gained precision where one class is rare (0.40 to 0.50 of 571 and 439 rows, simulated).
+doubtful label goes to a person. Ours: the other class must also be the likelier one. Where one class is rare that
+took precision from 0.40 to 0.50 and recall from 0.61 to 0.59 (simulated: 20 times 200 labels, 372 flipped).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment.critic import HeldOut
-from alignment.records import Label, Record
+from alignment.records import Label, SecondLook
 
 MIN_CLASS = 10  # labels of each kind, below which a threshold says little (ours)
 MOST = 30  # rows written: a lead has to look at each (ours)
-
-
-@dataclass(frozen=True)
-class SecondLook(Record):
-    """A label worth a second look. `predicted` in [0, 1] is P(violates) by a critic that never saw the answer.
-
-    `margin` in (0, 1] is P(other verdict) - P(the label's): the order of the list.
-    """
-
-    query: str
-    response: str
-    label: float
-    predicted: float
-    margin: float
-    words: str
 
 
 def rank_doubtful(predicted: ArrayLike, observed: ArrayLike) -> list[int]:

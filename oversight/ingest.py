@@ -19,7 +19,18 @@ from alignment.events import read_events
 from alignment.rundir import RunDir, read_rows
 from oversight import search
 from oversight.events import publish
-from oversight.models import Checkpoint, Critique, Experiment, LogLine, MetricPoint, ProbeAnswer, Query, Round, Sample
+from oversight.models import (
+    Checkpoint,
+    Critique,
+    Experiment,
+    LogLine,
+    MetricPoint,
+    ProbeAnswer,
+    Query,
+    Round,
+    Sample,
+    SecondLook,
+)
 from oversight.runfiles import digest_folder, last_accepted
 
 log = logging.getLogger(__name__)
@@ -249,6 +260,8 @@ def save_learn_results(round: Round, folder: RunDir) -> str:
     _save_metrics(round, read_rows(folder.learn / "metrics.jsonl", records.Metric))
     _save_answers(round, read_rows(folder.learn / "answers.jsonl", records.ProbeAnswer))
     gate = records.GateResult.from_json(_clean(json.loads((folder.learn / "gate.json").read_text())))
+    if (folder.learn / "second_look.jsonl").exists():
+        save_second_looks(round, read_rows(folder.learn / "second_look.jsonl", records.SecondLook))
     for role, name in ((Checkpoint.Role.LEARNER, "adapter"), (Checkpoint.Role.CRITIC, "critic")):
         if (folder.learn / name).is_dir():
             _save_checkpoint(round, role, folder, name, gate)
@@ -279,6 +292,27 @@ def _save_metrics(round: Round, rows: list[records.Metric]) -> None:
         unique_fields=["round", "name", "group", "model"],
         update_fields=["value", "ci_low", "ci_high", "n", "seed", "reason"],
     )
+
+
+def save_second_looks(round: Round, rows: list[records.SecondLook]) -> None:
+    """The doubtful labels of the round's own samples. What a lead did about one stays when it is taken in again."""
+    place = {
+        response["id"]: (sample.pk, index)
+        for sample in Sample.objects.filter(round=round, pk__in={row.query for row in rows})
+        for index, response in enumerate(sample.responses)
+    }
+    looks = [
+        SecondLook(
+            sample_id=place[row.response][0], response_index=place[row.response][1], label=row.label,
+            predicted=row.predicted, margin=row.margin, words=row.words,
+        )
+        for row in rows
+        if row.response in place
+    ]  # fmt: skip
+    SecondLook.objects.bulk_create(
+        looks, update_conflicts=True, unique_fields=["sample", "response_index"],
+        update_fields=["label", "predicted", "margin", "words"],
+    )  # fmt: skip
 
 
 def _finite(value: float | None) -> float | None:

@@ -30,6 +30,7 @@ urlpatterns = [
     path("rounds/<uuid:round_id>/close/", rounds.close, name="round-close"),
     path("adjudicate/", adjudication.list_page, name="adjudication"),
     path("adjudicate/<uuid:sample_id>/", adjudication.decide, name="adjudicate"),
+    path("adjudicate/<uuid:sample_id>/second-look/", adjudication.second_look, name="second-look"),
     path("withdraw/", withdrawals.withdraw, name="withdraw"),
     path("withdrawals/", withdrawals.list_page, name="withdrawals"),
     path("withdrawals/<uuid:withdrawal_id>/", withdrawals.detail_page, name="withdrawal"),

@@ -21,6 +21,7 @@ from oversight.models import (
     Review,
     Round,
     Sample,
+    SecondLook,
     Seed,
     TrainedOn,
     User,
@@ -92,12 +93,19 @@ def make_everything(text: str = PLAIN, name: str | None = None) -> Everything:
         evidence=[str(review.pk)],
     )  # fmt: skip
     TrainedOn.objects.create(round=done, sample=decided)
+    SecondLook.objects.create(sample=decided, response_index=0, label=1, predicted=0.03, margin=0.94, words=text)
     for role in Checkpoint.Role.values:
         Checkpoint.objects.create(
             experiment=experiment, round=done, role=role, path=f"{role}-1", sha256=role, verdict="accepted",
             reasons=[text],
         )  # fmt: skip
     MetricPoint.objects.create(round=done, name="asr", group="privacy", value=None, reason=text)
+    for metric, group in (("next_reviews_gain", "critic"), ("routed_alone", ""), ("selection_weight", "")):
+        MetricPoint.objects.create(round=done, name=metric, group=group, value=None, reason=text)
+    for metric in ("critic_member_weight", "critic_error_correlation", "critique_failed"):
+        MetricPoint.objects.create(round=done, name=metric, group=clip(name, 60), value=0.5, n=3)
+    for metric in ("calibration", "calibration_predicted"):
+        MetricPoint.objects.create(round=done, name=metric, group="7", value=0.7, n=3)
     ProbeAnswer.objects.create(
         round=done, probe="p1", kind="unsafe", prompt=text, before=text, after=text,
         before_verdict="complied", after_verdict="refused",

@@ -4,6 +4,7 @@ from oversight.models.people import AuditEvent, Role, SignInLink, User
 from oversight.models.reviews import Draft, Label, Lease, Postponement, Review, ReviewFigures
 from oversight.models.rounds import Checkpoint, LogLine, MetricPoint, ProbeAnswer, Round
 from oversight.models.samples import Cell, Critique, Query, Sample, SampleText, TrainedOn
+from oversight.models.second_looks import SecondLook
 from oversight.models.setup import Constitution, Experiment, Principle, Seed, UuidModel
 from oversight.models.withdrawals import LabelChange, Withdrawal
 
@@ -30,6 +31,7 @@ __all__ = [
     "Round",
     "Sample",
     "SampleText",
+    "SecondLook",
     "Seed",
     "SignInLink",
     "TrainedOn",

@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import transaction
 
 from oversight.events import publish
-from oversight.models import Postponement, Review, Role, Round, Sample, User
+from oversight.models import Postponement, Review, Role, Round, Sample, SecondLook, User
 from oversight.selectors.verdicts import describe_review
 from oversight.services import audit, labels, queue, reviews
 from oversight.services.judgements import InvalidReview, Judgement, Span, check_judgement
@@ -83,6 +83,7 @@ def _decide(
         supersedes=find_decision(known),
     )
     decision.save(force_insert=True)
+    SecondLook.objects.filter(sample=sample).update(state=SecondLook.State.CLOSED)
     reviews.settle(sample, [*known, decision])
     audit.record(
         user.get_username(), "review.adjudicate", f"sample:{sample.pk}",

@@ -1,9 +1,10 @@
 """The order in which samples come to people.
 
-The policy, from first to last: what a person already holds (`leases`); what a lead assigned to them; a gold
-sample at the experiment's share; a sample about which a lead asked for another opinion; one that others began
-and that wants more people (of many of these the first LOOK); the highest priority; the oldest. Rounds are
-served oldest first. What somebody postponed comes to them when nothing else is left.
+The policy, from first to last: what a person already holds (`leases`); what a lead assigned to them; a label of
+an earlier round that a lead wants somebody to look at again; a gold sample at the experiment's share; a sample
+about which a lead asked for another opinion; one that others began and that wants more people (of many of these
+the first LOOK); the highest priority; the oldest. Rounds are served oldest first. What somebody postponed comes to
+them when nothing else is left.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from oversight.models import Lease, Postponement, Review, Round, Sample, User
+from oversight.models import Lease, Postponement, Review, Round, Sample, SecondLook, User
 
 SERVING = (Round.Status.PROPOSING, Round.Status.REVIEWING)
 Action = Review.Action
@@ -40,6 +41,9 @@ def pick_next(user: User) -> tuple[UUID, str] | None:
         .order_by("created_at")
         .values_list("pk", "experiment_id", "experiment__gold_share")
     )
+    again = _find_second_look(user)
+    if again is not None and not _has_assigned(user, (pk for pk, *_ in rounds)):
+        return again, Why.OPINION
     for _, experiment_id, share in rounds:
         if share and random.random() < share:
             gold = _lock_first(_gold(user, experiment_id))
@@ -131,6 +135,18 @@ def _gold(user: User, experiment_id: UUID) -> QuerySet[Sample]:
     return _for_person(gold, user).exclude(status=Sample.Status.EXCLUDED).order_by("id")
 
 
+def _find_second_look(user: User) -> UUID | None:
+    """A decided sample about which a lead asked one more person, its row locked; none that `user` knows."""
+    looks = SecondLook.objects.filter(state=SecondLook.State.ASKED)
+    asked = list(looks.exclude(asked_by=user).values_list("sample_id", flat=True)[:LOOK])
+    if not asked:
+        return None
+    seen = Review.objects.filter(sample=OuterRef("pk"), reviewer=user)
+    free = Sample.objects.filter(~Exists(_held()), ~Exists(seen), pk__in=asked, status=Sample.Status.DECIDED)
+    found = _lock_first(_for_person(free, user).order_by("id"))
+    return found[0] if found else None
+
+
 def _has_assigned(user: User, rounds: Iterable[UUID]) -> bool:
     """Assigned samples come before gold ones; asked only where a gold one was drawn."""
     return free_samples(user).filter(round__in=list(rounds), rank=Sample.Rank.ASSIGNED).exists()
@@ -184,7 +200,9 @@ def is_served(sample: Sample, *, gold: bool = False) -> bool:
     """Whether people may be asked about it now; `sample` comes with its round."""
     if gold:
         return sample.gold and sample.status != Sample.Status.EXCLUDED
-    return sample.status == Sample.Status.QUEUED and sample.round.status in SERVING
+    if sample.status == Sample.Status.QUEUED:
+        return sample.round.status in SERVING
+    return SecondLook.objects.filter(sample=sample, state=SecondLook.State.ASKED).exists()
 
 
 def why_not_free(sample: Sample, user: User) -> str:

@@ -15,7 +15,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from oversight.events import publish
-from oversight.models import Draft, Lease, Review, Role, Round, Sample, User
+from oversight.models import Draft, Lease, Review, Role, Round, Sample, SecondLook, User
 from oversight.services import audit, labels, leases, queue, rounds
 from oversight.services.judgements import InvalidReview, Judgement, check_judgement
 from oversight.services.leases import Claim
@@ -235,6 +235,9 @@ def _store(
     Draft.objects.filter(user=user, sample=sample).delete()
     if serving and purpose == Purpose.REVIEW:
         settle(sample, [*reviews, review], may_close=may_close)
+    elif purpose == Purpose.REVIEW and judgement.action != Action.SKIP:
+        asked = SecondLook.objects.filter(sample=sample, state=SecondLook.State.ASKED)
+        asked.update(state=SecondLook.State.ANSWERED)
     audit.record(
         user.get_username(), f"review.{judgement.action}", f"sample:{sample.pk}",
         review=str(review.pk), content=sample.content_hash, supersedes=review.supersedes_id,

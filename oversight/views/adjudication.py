@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import push_url
 
 from oversight.models import Experiment, Review, Role, Sample, User
@@ -23,9 +23,10 @@ from oversight.selectors.adjudication import (
     read_choices,
 )
 from oversight.selectors.rounds import find_experiment
+from oversight.selectors.second_looks import list_doubts
 from oversight.selectors.verdicts import describe_review
 from oversight.selectors.workbench import Marks
-from oversight.services import adjudication, samples
+from oversight.services import adjudication, samples, second_looks
 from oversight.services.adjudication import AdjudicationRefused
 from oversight.services.judgements import InvalidReview
 from oversight.services.reviews import NotYours
@@ -54,7 +55,29 @@ def list_page(request: HttpRequest) -> HttpResponse:
     if request.headers.get("HX-Target") == "disputes":
         return render(request, "oversight/adjudications_list.html", context)
     context |= {"choices": read_choices(experiment), "experiments": Experiment.objects.order_by("name")}
+    context |= {"doubts": list_doubts(experiment), "second_look_notice": request.session.pop("second_look", None)}
     return render(request, "oversight/adjudications.html", context)
+
+
+@require_role(Role.LEAD)
+@require_POST
+def second_look(request: HttpRequest, sample_id: UUID) -> HttpResponse:
+    """Asks one more person about a label that looks wrong, or keeps it; back to the list, which says what was done."""
+    sample, user = _find_sample(sample_id), actor(request)
+    act = request.POST.get("act", "")
+    notice = {"words": "One more person is asked.", "tone": "good"}
+    try:
+        if act == "ask":
+            second_looks.ask(user=user, sample_id=sample.pk)
+        elif act == "keep":
+            second_looks.keep(user=user, sample_id=sample.pk)
+            notice["words"] = "The label stays as it is."
+        else:
+            notice = {"words": f"There is no action {act[:20]!r}; nothing was done.", "tone": "warn"}
+    except AdjudicationRefused as error:
+        notice = {"words": str(error), "tone": "warn"}
+    request.session["second_look"] = notice
+    return redirect(f"{reverse('adjudication')}?experiment={sample.experiment_id}#second-looks")
 
 
 @never_cache

@@ -168,7 +168,7 @@ def test_claiming_takes_a_fixed_number_of_queries(waiting, django_assert_num_que
         if number % 2:
             make_lease(sample=sample, holder=make_user())
     user = make_user()
-    with django_assert_num_queries(6 + 2):  # and the savepoint of the transaction
+    with django_assert_num_queries(7 + 2):  # and the savepoint of the transaction
         assert leases.claim_next(user=user) is not None
 
 

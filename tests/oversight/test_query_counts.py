@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from oversight import figures, workers
-from oversight.models import Label, LabelChange, LogLine, ProbeAnswer, Review, Sample, User, Withdrawal
+from oversight.models import Label, LabelChange, LogLine, ProbeAnswer, Review, Sample, SecondLook, User, Withdrawal
 from oversight.selectors import similar
 from tests.everything import Everything, make_everything
 from tests.factories import make_review, make_sample, make_user
@@ -24,25 +24,25 @@ pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
 FEW, MANY = 5, 50
 # Address -> queries of a signed-in operator, the two of session and user among them.
 PAGES = {
-    "/": 30,
+    "/": 31,
     "/rounds/": 14,
-    "/rounds/{done}/": 16,
-    "/rounds/{round}/": 15,
+    "/rounds/{done}/": 20,
+    "/rounds/{round}/": 19,
     "/gaps/": 10,
     "/samples/": 14,
     "/samples/?text=neighbour": 14,
     "/samples/?reviewer=ada": 15,
     "/samples/{disputed}/": 14,
     "/samples/{decided}/": 15,
-    "/adjudicate/": 12,
+    "/adjudicate/": 13,
     "/adjudicate/{disputed}/": 11,
     "/reviewers/": 13,
     "/reviewers/ada/": 19,
     "/withdraw/?reviewer=ada": 16,
     "/withdrawals/": 6,
     "/withdrawals/{withdrawal}/": 11,
-    "/review/": 14,
-    "/review/ahead/": 10,
+    "/review/": 15,
+    "/review/ahead/": 11,
     "/review/history/": 8,
     "/review/preferences/": 8,
     "/header/": 5,
@@ -60,7 +60,7 @@ PAGES = {
     "/admin/oversight/user/": 4,
     "/admin/oversight/seed/": 8,
 }
-SUBMIT, SUBMIT_AHEAD = 27, 30
+SUBMIT, SUBMIT_AHEAD = 28, 31
 POSTGRES = 2  # more there: the audit chain's lock and a round read after its sample's, or the search's own settings
 
 
@@ -93,6 +93,7 @@ def add_rows(everything: Everything, olga: User, count: int) -> None:
         review = make_review(sample=decided, reviewer=olga, note="mine")
         make_review(sample=everything.decided, reviewer=make_user(), action=Review.Action.APPROVE)
         Label.objects.create(sample=decided, violates={"0": 0.0}, evidence=[str(review.pk)])
+        SecondLook.objects.create(sample=decided, response_index=0, label=0, predicted=0.9, margin=0.8, words="why")
         for each in (everything.done, everything.round):
             LogLine.objects.create(round=each, at=timezone.now(), stage="respond", text=f"line {number}")
         ProbeAnswer.objects.create(

@@ -37,6 +37,7 @@ PAGES: dict[str, tuple[Role | None, int, int]] = {
     "round-close": (LEAD, METHOD, 302),
     "adjudication": (LEAD, 200, METHOD),
     "adjudicate": (LEAD, 200, 422),
+    "second-look": (LEAD, METHOD, 302),
     "withdraw": (LEAD, 200, 422),
     "withdrawals": (LEAD, 200, METHOD),
     "withdrawal": (LEAD, 200, METHOD),
