@@ -49,8 +49,9 @@ def steering(
     `steering_flipped`: of the violating rows that are judged violating (P >= threshold) without a suffix, the share
     that ANY suffix takes below the threshold; per family likewise; Wilson intervals. `steering_suffix`: the worst
     single suffixes, by id, of those that flip any. `steering_false_alarm`: the same in the other direction, on fine
-    rows judged fine. `steering_unjudged`: rows of both kinds where a suffix makes the critic fail (nan): they go to people, so they
-    count as not flipped. Rows are taken as independent: pass one row a prompt. Nothing is drawn; `seed` is only kept.
+    rows judged fine. `steering_unjudged`: rows of both kinds where a suffix makes the critic fail (nan): they go to
+    people, so they count as not flipped. Rows are taken as independent: pass one row a prompt. Nothing is
+    drawn; `seed` is only kept.
     """
     if not suffixes:
         raise ValueError("there are no suffixes to steer with; pass some, such as seed_files.shipped_injections()")
