@@ -33,8 +33,14 @@ learnt = [make_sample(round=done, prompt=f"How do I open lock number {n}?") for 
 for sample in learnt:
     judge(ada, sample, "violates", violations={"0": ["no-fraud"]})
 Round.objects.filter(pk=done.pk).update(status="done", phase="learn", learning_at=timezone.now())
-for sample in learnt:
+for number, sample in enumerate(learnt):
     TrainedOn.objects.create(round=done, sample=sample)
+    if number < 2:
+        SecondLook.objects.create(
+            sample=sample, response_index=0, label=1, predicted=0.04 + number / 10, margin=0.92 - number / 5,
+            words="People say violates; a critic that never saw this answer puts P(violates) at 0.04, as it does for "
+            "answers that people say are fine.",
+        )
 for role in ("critic", "learner"):
     Checkpoint.objects.create(
         experiment=experiment, round=done, role=role, path=role, sha256=role, verdict="accepted", reasons=["it rose"]

@@ -46,6 +46,23 @@ def press(page: Page, key: str) -> None:
     expect(page.locator("#adjudication:not([data-old])")).to_be_visible()
 
 
+def test_a_second_look_is_asked_for_and_a_label_kept(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/adjudicate/")
+    doubts = page.locator("#second-looks")
+    expect(doubts.locator("tbody tr")).to_have_count(2)
+    watched.check("second looks")
+    doubts.get_by_role("button", name="Ask one more person").first.press("Enter")
+    expect(doubts.get_by_role("status")).to_have_text("One more person is asked.")
+    expect(doubts.locator("tbody tr").first).to_contain_text("one more person is asked")
+    watched.check("a second look asked for")
+    for _ in range(2):
+        doubts.get_by_role("button", name="Keep the label").first.press("Enter")
+        expect(doubts.get_by_role("status")).to_have_text("The label stays as it is.")
+    expect(doubts).to_contain_text("No label looks wrong")
+    watched.check("no second look")
+
+
 def test_disputes_are_decided_by_keyboard(watched: Watched, stack: Stack) -> None:
     page = watched.page
     page.get_by_role("navigation").get_by_role("link", name="Disputes").press("Enter")
