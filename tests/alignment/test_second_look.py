@@ -44,8 +44,8 @@ def test_most_of_what_it_lists_was_flipped() -> None:
         p = cross_val_predict(LogisticRegression(C=0.3), x, given, cv=5, method="predict_proba")[:, 1]
         doubtful = rank_doubtful(p, given)
         listed, found, flipped = listed + len(doubtful), found + int(flips[doubtful].sum()), flipped + int(flips.sum())
-    assert found / listed >= 0.85, (found, listed)  # measured 0.90 [0.83, 0.94]; a tenth by chance
-    assert found / flipped >= 0.65, (found, flipped)  # measured 0.75
+    assert found / listed >= 0.85, (found, listed)  # measured 0.95 [0.90, 0.97], n 154; a tenth by chance
+    assert found / flipped >= 0.65, (found, flipped)  # measured 0.74 [0.68, 0.80], n 196
 
 
 def test_rows_name_the_answer_and_say_why() -> None:
