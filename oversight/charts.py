@@ -345,12 +345,13 @@ def _calibration(metrics: Metrics) -> Chart:
     if not rounds:
         return Chart(key, title, question, columns, reason=metrics.missing("calibration"))
     number = rounds[-1]
-    table, values = [], []
+    table, values, reasons = [], [], []
     for group in metrics.groups("calibration"):
         observed = metrics.get("calibration", number, group)
         predicted = metrics.get("calibration_predicted", number, group)
         if observed is None:
             continue
+        reasons.append(observed.reason)
         said = predicted.value if predicted else None
         low = int(group) / 10 if group.isdigit() else 0.0
         table.append([str(number), f"{low:.1f} to {low + 0.1:.1f}", percent(said) or "–", *_cells(observed, percent),
@@ -358,7 +359,7 @@ def _calibration(metrics: Metrics) -> Chart:
         if observed.value is not None and said is not None:
             values.append({"said": said, "round": number, **_value(observed)})
     if not values:
-        reason = next((row[-1] for row in table if row[-1]), "no judged answer had a critic's score")
+        reason = next((why for why in reasons if why), "no judged answer had a critic's score")
         return Chart(key, title, question, columns, table, reason=reason)
     error = metrics.get("critic_ece", number)
     ece = f" Expected calibration error {error.value:.2f}." if error and error.value is not None else ""

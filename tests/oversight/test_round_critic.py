@@ -142,6 +142,13 @@ def test_the_critic_of_a_round(client_for: For) -> None:
     assert drawn.content.startswith(b"<svg") and "immutable" in drawn.headers["Cache-Control"]
 
 
+def test_a_curve_that_can_not_be_drawn_says_why_once(client_for: For) -> None:
+    round = make_learnt(make_experiment())
+    measure(round, "critique_failed", 0)
+    measure(round, "calibration", None, group="4", reason="no answer was judged by people")
+    assert "<b>Not computable</b>, because no answer was judged by people." in read(client_for("reviewer"), round)
+
+
 def test_what_a_round_did_not_measure_is_hidden(client_for: For) -> None:
     round = make_round()
     client = client_for("reviewer")
