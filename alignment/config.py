@@ -53,7 +53,7 @@ class RoundConfig:
 
     # learn
     human_weight: float = 3.0  # weight of a pair from people against one from the critic
-    critic_confidence: float = 0.8  # the critic's own label is used only where max(p, 1-p) reaches it
+    risk_alpha: float = 0.1  # risk at which the critic may decide alone, of calling fine what violates and conversely
     lora_rank: int = 16
     contrast_rows: int = 4  # rows of each lora_A set to directions separating unsafe from harmless; 0 for none
     contrast_prompts: int = 200  # seed prompts of either kind that the directions are found on
@@ -88,6 +88,8 @@ class RoundConfig:
             raise ValueError(f"category_risk is {self.category_risk}; a risk is 0 or more, 1 being the usual")
         if not 0 <= self.audit_share <= 1:
             raise ValueError(f"audit_share is {self.audit_share}; it must lie in [0, 1]")
+        if not 0 < self.risk_alpha < 1:
+            raise ValueError(f"risk_alpha is {self.risk_alpha}; a promised risk lies between 0 and 1")
         if self.budget < 0:
             raise ValueError(f"budget is {self.budget}; it must be 0 or more")
 

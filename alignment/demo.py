@@ -84,7 +84,7 @@ def pool_of(run: RunDir, number: int) -> list[PoolItem]:
         PoolItem(
             prompt=s.query["text"], response=r["text"], violates=label.violates[r["id"]], kind=s.query["kind"],
             category=s.query["category"], principle=next(iter(label.principles), s.query["principle"]),
-            audit=label.audit, round=number,
+            audit=label.audit, round=number, propensity=s.propensity if s.flag else 0.0,
         )
         for s in load_samples(run)
         if (label := labels.get(s.query["id"]))

@@ -6,6 +6,7 @@ import dataclasses
 import random
 
 from alignment.config import RoundConfig
+from alignment.conformal import Router
 from alignment.critic import Critic, LabelledAnswer, fit_critic
 from alignment.evaluate import Answer, answer_probes, choose_probes, probe_metrics, verdict_word
 from alignment.feature_cache import read_features
@@ -17,6 +18,7 @@ from alignment.language_model import Features, LanguageModel, middle_layers
 from alignment.learner import train_adapter
 from alignment.metrics.front import hypervolume
 from alignment.metrics.rates import over_refusal
+from alignment.mix import mix_of, selection_weights
 from alignment.pairs import Material, build_pairs, whole_sentences
 from alignment.propose import exemplar_rows, load_learner, load_reader, pool_rows
 from alignment.records import (
@@ -35,6 +37,7 @@ from alignment.records import (
 )
 from alignment.refusal import is_refusal
 from alignment.review_metrics import review_metrics
+from alignment.routing import decide, fit_router, routed_alone
 from alignment.rundir import RunDir, read_rows, write_rows
 from alignment.second_look import describe, find_doubtful
 from alignment.stopping import expected_width
@@ -80,8 +83,9 @@ def learn(run: RunDir) -> None:
     events.emit("second_look", len(doubtful), people, message=describe(doubtful, people))
     events.emit("fit_critic", 1, 1, message=f"Critic fitted on {len(rows)} answers, {people} judged by people")
 
+    router, coverage = fit_router(rows, held_out, config.risk_alpha, seed=config.seed)
     judgements = run.stage(
-        run.learn / "judgements.jsonl", Label, lambda: _judge_rest(config, samples, by_query, critic, features)
+        run.learn / "judgements.jsonl", Label, lambda: _judge_rest(router, samples, by_query, critic, features)
     )
     events.emit("judge", len(judgements), len(samples), message=f"{len(judgements)} samples judged by the critic alone")
 
@@ -129,6 +133,9 @@ def learn(run: RunDir) -> None:
     reviewed = review_metrics(config, samples, labels, held_out)
     rate = next(m for m in reviewed if m.name == "violation_rate_weighted")
     metrics += [*reviewed, *expected_width(rate, sum(bool(label.violates) for label in labels))]
+    metrics += [coverage, routed_alone(samples, by_query, judgements)]
+    if config.policy == "mix":
+        metrics += selection_weights(samples, labels, mix_of(config))
     _finish(run, config, metrics, result, probes, old, new)
 
 
@@ -188,16 +195,19 @@ def _label_rows(
             if label and response in features:
                 principle = next(iter(label.principles), sample.query["principle"])
                 weight = config.human_weight * label.weight
+                drawn = sample.propensity if sample.flag else 0.0
                 rows.append(
-                    LabelledAnswer(sample.query["text"], p, principle, weight, True, features[response], response)
-                )  # fmt: skip
+                    LabelledAnswer(
+                        sample.query["text"], p, principle, weight, True, features[response], response, drawn
+                    )
+                )
     return rows
 
 
 def _judge_rest(
-    config: RoundConfig, samples: list[Sample], labels: dict[str, Label], critic: Critic, features: dict[str, Features]
+    router: Router, samples: list[Sample], labels: dict[str, Label], critic: Critic, features: dict[str, Features]
 ) -> list[Label]:
-    """The fitted critic's own labels for unreviewed samples, only where it is sure of every answer it labels."""
+    """The fitted critic's own labels for unreviewed samples, only of answers that the router lets it decide alone."""
     judged = []
     for sample in samples:
         if sample.query["id"] in labels or sample.query["kind"] == "competence":
@@ -205,10 +215,11 @@ def _judge_rest(
         query = Query.from_json(sample.query)
         responses = [Response.from_json(r) for r in sample.responses]
         critiques = critic.critique([query] * len(responses), responses, [features[r.id] for r in responses])
+        verdicts = decide(router, [c.violation for c in critiques], sample.propensity)
         sure = {
             c.response: c.violation
-            for c in critiques
-            if c.violation is not None and max(c.violation, 1 - c.violation) >= config.critic_confidence
+            for c, verdict in zip(critiques, verdicts, strict=True)
+            if verdict is not None and c.violation is not None
         }
         if sure:
             principles = sorted({c.principle for c in critiques if (c.violation or 0) >= 0.5})

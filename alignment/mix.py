@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from alignment.config import RoundConfig
 from alignment.metrics.result import measured
 from alignment.policies import SIGNALS, Mix
 from alignment.records import Label, Metric, Sample
@@ -39,6 +40,11 @@ def learn_mix(signals_NK: ArrayLike, propensity_N: ArrayLike, found_N: ArrayLike
     shrunk = (count * yields + PRIOR_REVIEWS * plain) / (count + PRIOR_REVIEWS)
     trust = len(found) / (len(found) + PRIOR_REVIEWS)
     return _mix(before * (shrunk / plain) ** trust)
+
+
+def mix_of(config: RoundConfig) -> Mix:
+    """The weights that a round is configured with."""
+    return Mix(*(getattr(config, f"mix_{name}") for name in SIGNALS))
 
 
 def _mix(weights: np.ndarray) -> Mix:

@@ -21,7 +21,8 @@ from alignment.language_model import Features, LanguageModel, middle_layers
 from alignment.metrics.failures import failed_critiques
 from alignment.metrics.gaps import elicitation_gap
 from alignment.metrics.rates import attack_success_by_group
-from alignment.policies import SIGNALS, Mix, Pool
+from alignment.mix import mix_of
+from alignment.policies import Pool
 from alignment.records import Critique, Flag, Metric, PoolItem, Principle, Query, Response, Sample, SeedPair
 from alignment.rundir import RunDir, read_rows, write_rows
 from alignment.seed_files import shipped_exemplars, shipped_probes
@@ -108,7 +109,7 @@ def pool_rows(reader: LanguageModel, pool: list[PoolItem], config: RoundConfig) 
         [i.prompt for i in items], [i.response for i in items], layers=middle_layers(reader.layers)
     )
     return [
-        LabelledAnswer(i.prompt, i.violates, i.principle, i.weight * config.human_weight, True, f)
+        LabelledAnswer(i.prompt, i.violates, i.principle, i.weight * config.human_weight, True, f, "", i.propensity)
         for i, f in zip(items, features, strict=True)
     ]
 
@@ -223,7 +224,7 @@ def _select(
     judged = [q for q in chunk if q.kind != "competence"]
     choices = select(
         pool, budget=budget, audit_share=config.audit_share, rng=rng, offset=offset, policy=config.policy,
-        mix=Mix(*(getattr(config, f"mix_{name}") for name in SIGNALS)),
+        mix=mix_of(config),
     )  # fmt: skip
     decided: dict[str, Choice] = {q.id: c for q, c in zip(judged, choices, strict=True)}
     samples = []

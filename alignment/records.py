@@ -274,6 +274,7 @@ class PoolItem(Record):
     audit: bool = False
     rewrite: str | None = None
     round: int = 0
+    propensity: float = 0.0  # chance that its sample had of being drawn for people; 0 where it was not drawn
 
 
 @dataclass(frozen=True)

@@ -233,6 +233,7 @@ def pool(round: Round) -> list[records.PoolItem]:
             audit=label.sample.audit,
             rewrite=label.rewrite or None,
             round=label.sample.round.number,
+            propensity=label.sample.propensity if label.sample.flag_reason else 0.0,
         )
         for label in earlier.order_by("sample__round__number", "sample_id")
         for index, p in sorted(label.violates.items())

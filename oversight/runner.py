@@ -25,7 +25,7 @@ from alignment.config import RoundConfig, profile_defaults
 from alignment.rundir import RunDir
 from oversight import ingest, runfiles
 from oversight.ingest import Superseded, Tail
-from oversight.models import Round
+from oversight.models import MetricPoint, Round
 from oversight.processes import start_tied, stop_group
 from oversight.services import rounds
 
@@ -49,6 +49,7 @@ def build_config(*, round: Round, overrides: dict[str, Any]) -> dict[str, Any]:
         "critic": experiment.critic,
         "attacker": experiment.attacker,
         "seed": experiment.seed,
+        **_learnt_mix(round, {*experiment.settings, *overrides}),
         **experiment.settings,
         **overrides,
         "round_id": str(round.pk),
@@ -59,6 +60,18 @@ def build_config(*, round: Round, overrides: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         _check_type(name, value)
     return RoundConfig.from_json(values).to_json()
+
+
+def _learnt_mix(round: Round, chosen: set[str]) -> dict[str, float]:
+    """The weights that the last round before this one learnt; none where somebody chose any, as only ratios matter."""
+    if any(name.startswith("mix_") for name in chosen):
+        return {}
+    learnt = MetricPoint.objects.filter(
+        round__experiment_id=round.experiment_id, round__number__lt=round.number, round__status=Round.Status.DONE,
+        name="selection_weight", value__isnull=False,
+    )  # fmt: skip
+    rows = learnt.order_by("round__number").values_list("group", "value")
+    return {f"mix_{group}": value for group, value in rows if value is not None}
 
 
 def _check_type(name: str, value: Any) -> None:

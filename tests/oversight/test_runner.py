@@ -14,9 +14,10 @@ import pytest
 from django.db import connection
 
 from alignment import records
+from alignment.config import RoundConfig
 from alignment.rundir import RunDir, read_rows
 from oversight import runfiles, runner, tasks
-from oversight.models import Checkpoint, Label, LogLine, Round, Sample
+from oversight.models import Checkpoint, Label, LogLine, MetricPoint, Round, Sample
 from oversight.services import rounds
 from tests.factories import make_experiment, make_review, make_round, make_sample, make_user
 from tests.oversight.runs import child, make_queued_round
@@ -68,6 +69,20 @@ def test_a_bad_setting_is_named(overrides: dict[str, Any], problem: str) -> None
 
 def test_whole_numbers_will_do_for_fractions() -> None:
     assert runner.build_config(round=make_round(), overrides={"audit_share": 1})["audit_share"] == 1
+
+
+def test_the_next_round_takes_over_the_learnt_mix_unless_somebody_chose_one() -> None:
+    experiment = make_experiment()
+    for number, status, weight in ((1, "done", 0.4), (2, "done", 0.5), (3, "failed", 0.9)):
+        earlier = make_round(experiment=experiment, number=number, status=status)
+        MetricPoint.objects.create(
+            round=earlier, name="selection_weight", group="violation", value=weight, n=10, seed=0, model="new"
+        )
+    round = make_round(experiment=experiment, number=4)
+    default = RoundConfig(round_id="").mix_diversity
+    config = runner.build_config(round=round, overrides={})
+    assert (config["mix_violation"], config["mix_diversity"]) == (0.5, default)
+    assert runner.build_config(round=round, overrides={"mix_diversity": 0.3})["mix_violation"] == 0.25
 
 
 def test_command_is_the_one_that_anybody_may_type() -> None:
