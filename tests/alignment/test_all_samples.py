@@ -13,7 +13,7 @@ from alignment.selection import inclusion_probabilities
 
 NAN = float("nan")
 ROUNDS = 500
-# What the critic makes of the true log-odds z: as they are, too sure, too timid, too kind, too harsh, half blind.
+# What the critic makes of the true log-odds z: as they are, too sure, too timid, too kind, too harsh, half blind, blind.
 CRITICS = {
     "calibrated": lambda z, rng: z,
     "too sure": lambda z, rng: 2 * z,
@@ -21,6 +21,7 @@ CRITICS = {
     "too kind": lambda z, rng: z - 1.5,
     "too harsh": lambda z, rng: z + 1.5,
     "half blind": lambda z, rng: 0.7 * (z + 2 * rng.normal(size=len(z))) - 0.2,
+    "blind": lambda z, rng: rng.normal(size=len(z)),
 }
 
 
@@ -63,6 +64,7 @@ def _shift_for(prevalence: float) -> float:
         ("too kind", 1000, 64, 0.5),
         ("calibrated", 5000, 64, 0.2),
         ("too harsh", 5000, 24, 0.05),
+        ("blind", 1000, 64, 0.2),
     ],
 )
 def test_intervals_hold_the_truth_in_93_of_100_simulated_rounds(
