@@ -13,7 +13,7 @@ from alignment.selection import inclusion_probabilities
 
 NAN = float("nan")
 ROUNDS = 500
-# What the critic makes of the true log-odds z: as they are, too sure, too timid, too kind, too harsh, half blind, blind.
+# What the critic makes of the true log-odds z.
 CRITICS = {
     "calibrated": lambda z, rng: z,
     "too sure": lambda z, rng: 2 * z,
