@@ -26,6 +26,7 @@ class RoundConfig:
     learner_adapter: str = ""  # folder of the last accepted adapter; "" for the base model
     critic: str = ""  # model whose hidden states the critic reads; "" = the learner's base
     attacker: str = ""  # model that writes attacks; "" = the learner's base
+    judge: str = ""  # model asked in words about each answer; "critic" = the critic's own, "" = none is asked
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = ""  # "" picks cuda where there is one, else cpu
 
@@ -49,6 +50,7 @@ class RoundConfig:
     mix_disagreement: float = 0.15
     mix_diversity: float = 0.15
     mix_error_reduction: float = 0.25
+    asked_weight: float = 0.2  # the judge's share of the critic's score, in [0, 1]; learnt from reviews unless set
     category_risk: dict[str, float] = field(default_factory=dict)  # how bad a violation is; 1 where not named
 
     # learn
@@ -88,6 +90,13 @@ class RoundConfig:
             raise ValueError(f"category_risk is {self.category_risk}; a risk is 0 or more, 1 being the usual")
         if not 0 <= self.audit_share <= 1:
             raise ValueError(f"audit_share is {self.audit_share}; it must lie in [0, 1]")
+        if not 0 <= self.asked_weight <= 1:
+            raise ValueError(f"asked_weight is {self.asked_weight}; a share of the critic's score lies in [0, 1]")
+        if self.judge != self.judge.strip() or not _is_model(self.judge):
+            raise ValueError(
+                f"judge {self.judge!r} is no model: give a folder, a Hub id, an endpoint as "
+                'http://host:8000/v1#model-name, or "critic" for the critic\'s own'
+            )
         if not 0 < self.risk_alpha < 1:
             raise ValueError(f"risk_alpha is {self.risk_alpha}; a promised risk lies between 0 and 1")
         if self.budget < 0:
@@ -115,6 +124,12 @@ class RoundConfig:
 
     def with_changes(self, **changes: Any) -> Self:
         return replace(self, **changes)
+
+
+def _is_model(name: str) -> bool:
+    """A name without a scheme may be a folder or a Hub id; an endpoint must say which of its models is meant."""
+    address, _, model = name.partition("#")
+    return "://" not in address or (address.startswith(("http://", "https://")) and bool(model))
 
 
 def profile_defaults(profile: str) -> dict[str, Any]:

@@ -129,6 +129,7 @@ class ExperimentForm(forms.ModelForm):  # type: ignore[type-arg]
             "learner",
             "critic",
             "attacker",
+            "judge",
             "seed",
             "settings",
             "overlap",

@@ -48,6 +48,7 @@ def build_config(*, round: Round, overrides: dict[str, Any]) -> dict[str, Any]:
         "learner": experiment.learner,
         "critic": experiment.critic,
         "attacker": experiment.attacker,
+        "judge": experiment.judge,
         "seed": experiment.seed,
         **_learnt_mix(round, {*experiment.settings, *overrides}),
         **experiment.settings,
@@ -59,6 +60,8 @@ def build_config(*, round: Round, overrides: dict[str, Any]) -> dict[str, Any]:
     }
     for name, value in values.items():
         _check_type(name, value)
+    if values["judge"] and "asked_weight" not in {*experiment.settings, *overrides}:
+        values |= _learnt_asked_weight(round, values["judge"])
     return RoundConfig.from_json(values).to_json()
 
 
@@ -72,6 +75,16 @@ def _learnt_mix(round: Round, chosen: set[str]) -> dict[str, float]:
     )  # fmt: skip
     rows = learnt.order_by("round__number").values_list("group", "value")
     return {f"mix_{group}": value for group, value in rows if value is not None}
+
+
+def _learnt_asked_weight(round: Round, judge: str) -> dict[str, float]:
+    """What the last round before this one learnt of the same judge; of another one it says nothing."""
+    learnt = MetricPoint.objects.filter(
+        round__experiment_id=round.experiment_id, round__number__lt=round.number, round__status=Round.Status.DONE,
+        round__config__judge=judge, name="critic_member_weight", group="asked", value__isnull=False,
+    )  # fmt: skip
+    value = learnt.order_by("-round__number").values_list("value", flat=True).first()
+    return {} if value is None else {"asked_weight": value}
 
 
 def _check_type(name: str, value: Any) -> None:

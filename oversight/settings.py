@@ -63,6 +63,7 @@ DEFAULT_MODEL = "tiny" if PROFILE == "tiny" else str(VAR_DIR / "models" / "SmolL
 LEARNER_MODEL = os.environ.get("OVERSIGHT_LEARNER_MODEL") or DEFAULT_MODEL
 CRITIC_MODEL = os.environ.get("OVERSIGHT_CRITIC_MODEL", "")
 ATTACKER_MODEL = os.environ.get("OVERSIGHT_ATTACKER_MODEL", "")
+JUDGE_MODEL = os.environ.get("OVERSIGHT_JUDGE_MODEL", "")
 RUNS_URL = os.environ.get("OVERSIGHT_RUNS_URL") or str(VAR_DIR / "runs")
 
 REDIS_URL = os.environ.get("REDIS_URL") or kept("redis.url") or "redis://127.0.0.1:6379/0"

@@ -60,6 +60,7 @@ class Experiment(UuidModel):
     learner = models.CharField(max_length=300)
     critic = models.CharField(max_length=300, blank=True)
     attacker = models.CharField(max_length=300, blank=True)
+    judge = models.CharField(max_length=300, blank=True)  # asked in words about each answer; "" asks none
     seed = models.PositiveIntegerField(default=0)
     settings = models.JSONField(default=dict, blank=True)  # RoundConfig fields that differ from the profile's
     # How often people are asked the same: `overlap` of them judge each of a random share of the flagged samples.

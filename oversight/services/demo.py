@@ -29,6 +29,7 @@ def make_demo() -> Experiment | None:
         learner=settings.LEARNER_MODEL,
         critic=settings.CRITIC_MODEL,
         attacker=settings.ATTACKER_MODEL,
+        judge=settings.JUDGE_MODEL,
     )
     count = seeds.load_shipped_seeds(experiment)
     audit.record("system", "experiment.create", f"experiment:{experiment.pk}", name=DEMO, seeds=count)

@@ -144,8 +144,8 @@ def experiment_form(**changes: str) -> dict[str, str]:
     constitution = make_constitution()
     return {
         "name": "New", "constitution": str(constitution.pk), "profile": "tiny", "learner": "tiny", "critic": "",
-        "attacker": "", "seed": "0", "settings": "{}", "overlap": "1", "overlap_share": "1", "gold_share": "0",
-        **changes,
+        "attacker": "", "judge": "", "seed": "0", "settings": "{}", "overlap": "1", "overlap_share": "1",
+        "gold_share": "0", **changes,
     }  # fmt: skip
 
 
@@ -153,6 +153,8 @@ def test_an_experiment_with_a_wrong_setting_is_refused(client_for: For) -> None:
     client = client_for("researcher")
     page = client.post("/admin/oversight/experiment/add/", experiment_form(settings='{"budgett": 3}'))
     assert "config has no setting budgett" in page.content.decode()
+    page = client.post("/admin/oversight/experiment/add/", experiment_form(judge="http://host:8000/v1"))
+    assert "is no model: give a folder" in page.content.decode()
     answer = client.post("/admin/oversight/experiment/add/", experiment_form(settings='{"budget": 3}'))
     assert answer.status_code == 302
     event = AuditEvent.objects.get(action="admin.add")

@@ -85,6 +85,23 @@ def test_the_next_round_takes_over_the_learnt_mix_unless_somebody_chose_one() ->
     assert runner.build_config(round=round, overrides={"mix_diversity": 0.3})["mix_violation"] == 0.25
 
 
+def test_the_next_round_takes_over_what_was_learnt_of_the_same_judge() -> None:
+    experiment = make_experiment(judge="http://host/v1#m")
+    for number, judge, status, weight in (
+        (1, "http://host/v1#m", "done", 0.35), (2, "critic", "done", 0.7), (3, "http://host/v1#m", "failed", 0.9),
+    ):  # fmt: skip
+        earlier = make_round(experiment=experiment, number=number, status=status, config={"judge": judge})
+        for group, value in (("asked", weight), ("words", 0.1)):
+            MetricPoint.objects.create(round=earlier, name="critic_member_weight", group=group, value=value, n=10)
+    round = make_round(experiment=experiment, number=4)
+    config = runner.build_config(round=round, overrides={})
+    assert (config["judge"], config["asked_weight"]) == ("http://host/v1#m", 0.35)
+    assert runner.build_config(round=round, overrides={"judge": "critic"})["asked_weight"] == 0.7
+    assert runner.build_config(round=round, overrides={"asked_weight": 0.1})["asked_weight"] == 0.1
+    for judge in ("", "tiny"):  # nobody is asked, and one that no round has asked before
+        assert runner.build_config(round=round, overrides={"judge": judge})["asked_weight"] == 0.2
+
+
 def test_command_is_the_one_that_anybody_may_type() -> None:
     assert runner.phase_command("learn", Path("/r"))[1:] == ["-m", "alignment", "learn", "--run-dir", "/r"]
 
