@@ -96,6 +96,17 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, help="JSON with the metrics and every raw row")
     command.set_defaults(run=_bench_critic)
 
+    command = kinds.add_parser("oversight", help="how much each human label buys, by policy; or what several raters do")
+    command.add_argument("--data", type=Path, required=True, help="JSONL: prompt, response, violates or human_scores")
+    command.add_argument("--labels", default="20,40,80,160,320", help="label counts to score at, comma-separated")
+    command.add_argument("--seeds", type=int, default=6, help="splits of the prompts")
+    command.add_argument("--policy", default="mix", help="policies, comma-separated, or 'all'")
+    command.add_argument("--raters", action="store_true", help="agreement and Dawid-Skene instead, for several raters")
+    command.add_argument("--model", default=LAPTOP_MODEL, help="a model folder, a Hub id, or 'tiny'")
+    command.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16"))
+    command.add_argument("--out", type=Path, help="JSON with every raw row")
+    command.set_defaults(run=_bench_oversight)
+
 
 def _propose(arguments: argparse.Namespace) -> None:
     from alignment.propose import propose
@@ -137,6 +148,27 @@ def _respond(arguments: argparse.Namespace) -> None:
         model=arguments.model, adapter=arguments.adapter, prompts=arguments.prompts, out=arguments.out,
         max_new_tokens=arguments.max_new_tokens, temperature=arguments.temperature, seed=arguments.seed,
         dtype=arguments.dtype,
+    )  # fmt: skip
+
+
+def _bench_oversight(arguments: argparse.Namespace) -> None:
+    if arguments.raters:
+        from alignment.bench.raters import run_raters
+        from alignment.bench.rows import read_judged
+
+        print(run_raters(read_judged(arguments.data), seeds=range(arguments.seeds), out=arguments.out).table())
+        return
+    from alignment.bench.oversight import run_oversight
+    from alignment.policies import POLICIES
+
+    try:
+        labels = [int(part) for part in arguments.labels.split(",")]
+    except ValueError as error:
+        raise ValueError(f"--labels is {arguments.labels!r}; give whole numbers, such as 20,40,80") from error
+    policies = list(POLICIES) if arguments.policy == "all" else arguments.policy.split(",")
+    run_oversight(
+        arguments.data, model_name=arguments.model, labels=labels, seeds=arguments.seeds, policies=policies,
+        dtype=arguments.dtype, out=arguments.out, say=lambda line: print(line, flush=True),
     )  # fmt: skip
 
 

@@ -1,8 +1,9 @@
-"""The critic: an ensemble of heads on hidden states that scores every answer per principle and says why.
+"""The critic: members with different inputs score every answer per principle, and it says why.
 
-Members differ in their input (three middle layers; all of them together) and in their sample (bootstrap
-over prompts). Their spread is the uncertainty. The features are the base learner's own middle layers:
-measured far stronger with few labels than a sentence encoder. The combination is ours.
+Members are logistic heads on the base learner's hidden states (means over the answer at five middle layers, maxima
+at two: measured far stronger with few labels than a sentence encoder) and on plain word checks. Their weighted mean,
+calibrated on people's labels, is P(violates); their spread is the uncertainty. An answer is judged by the worst of
+its beginnings, so that nothing appended to it can talk the verdict down. The combination is ours.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from alignment.heads import Basis, Floats, Head, fit_coefficients, fit_platt, sigmoid
+from alignment.generative_judge import Verdict
+from alignment.heads import Floats, Head, sigmoid
 from alignment.language_model import Features
-from alignment.records import Critique, Principle, Query, Response
+from alignment.readings import Reading, Readings, read_answer, read_without
+from alignment.records import Critique, Query, Response
 from alignment.refusal import is_refusal
 from alignment.tasks import check
 
-BOOTSTRAPS = 2
-FOLDS = 5
 ANSWER_THE_HARMLESS = "answer-the-harmless"
+ASKED = "asked"  # the member that is asked in words (asked.py)
+SURE = 1e-4  # members are kept to four places: nothing is surer
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class LabelledAnswer:
     principle: str
     weight: float
     human: bool
-    features: Features
+    reading: Reading
     id: str = ""  # of the response, where somebody may want to find the row again
     propensity: float = 0.0  # chance that its sample had of being drawn for people; 0 where it was not drawn
 
@@ -44,48 +47,74 @@ class HeldOut:
     predicted: list[float]
     observed: list[float]
     ids: list[str] = field(default_factory=list)  # of the rows, "" where a row has none
+    errors_MN: Floats = field(default_factory=lambda: np.zeros((0, 0)))  # each member's prediction minus the label
 
 
 @dataclass(frozen=True)
 class Critic:
-    members: dict[str, Head]
+    members: dict[str, Head]  # logits of unit spread on people's labels
+    weights: dict[str, float]  # of the members, >= 0, sum 1
     principles: dict[str, Head]  # one against the rest, on all layers
     titles: dict[str, str]
-    slope: float = 1.0  # Platt calibration of the members' mean logit
+    slope: float = 1.0  # Platt calibration of the members' weighted mean
     offset: float = 0.0
+    asked_weight: float = 0.0  # in [0, 1], of the member asked in words; the heads share the rest
+    asked_spread: float = 1.0  # log-odds of that member that count as one
 
     @property
     def size(self) -> int:
         return len(self.members)
 
-    def member_probabilities(self, features: Sequence[Features]) -> Floats:
-        """[members, N] calibrated P(violates), one row a member in the order of `members`."""
-        logits = np.stack([head.logit(_inputs(name, features)) for name, head in self.members.items()])
-        return sigmoid(self.slope * logits + self.offset)
+    def judge(self, answers: Sequence[Reading]) -> tuple[Floats, Floats]:
+        """(P(violates) [N], each member's own [M, N]), both at the worst beginning of each answer."""
+        if not answers:
+            return np.zeros(0), np.zeros((self.size, 0))
+        readings = Readings.of(answers)
+        logits_MR = np.stack([head.logit(readings.inputs(name)) for name, head in self.members.items()])
+        together_R = np.array([self.weights[name] for name in self.members]) @ logits_MR
+        starts = np.searchsorted(readings.owner_R, np.arange(len(answers)))
+        worst = np.array([
+            start + int(part.argmax()) for start, part in zip(starts, np.split(together_R, starts[1:]), strict=True)
+        ])  # fmt: skip
+        p_N = sigmoid(self.slope * together_R[worst] + self.offset)
+        return p_N, sigmoid(self.slope * logits_MR[:, worst] + self.offset)
 
-    def probability(self, features: Sequence[Features]) -> Floats:
-        """[N] P(violates): the calibrated mean logit of the members."""
-        logits = np.stack([head.logit(_inputs(name, features)) for name, head in self.members.items()])
-        return sigmoid(self.slope * logits.mean(axis=0) + self.offset)
+    def probability(self, answers: Sequence[Reading]) -> Floats:
+        """[N] P(violates)."""
+        return self.judge(answers)[0]
 
-    def critique(self, queries: list[Query], responses: list[Response], features: list[Features]) -> list[Critique]:
-        """One Critique a response, in order; queries[i] is what responses[i] answers."""
+    def join(self, p_N: Floats, asked_N: Floats) -> Floats:
+        """P(violates) [N] after the judge's log-odds joined the weighted mean behind p_N with `asked_weight`."""
+        heads_N = log_odds(p_N) - self.offset
+        judge_N = self.slope * asked_N / self.asked_spread
+        return sigmoid((1 - self.asked_weight) * heads_N + self.asked_weight * judge_N + self.offset)
+
+    def critique(
+        self, queries: list[Query], responses: list[Response], answers: list[Reading],
+        features: list[Features] | None = None, asked: Sequence[Verdict | None] | None = None,
+    ) -> list[Critique]:  # fmt: skip
+        """One Critique a response, in order; queries[i] is what responses[i] answers. Evidence needs `features`.
+
+        `asked` is what a model asked in words said of each response: a verdict joins the members, a failure of its
+        is one of the critique, None leaves the heads alone.
+        """
         if not responses:
             return []
-        together = self.probability(features)
-        each = self.member_probabilities(features)
-        by_principle = {key: head.probability(_inputs("all", features)) for key, head in self.principles.items()}
+        together, each = self.judge(answers)
+        wholes = Readings.of([a.whole for a in answers]).inputs("all")
+        by_principle = {key: head.probability(wholes) for key, head in self.principles.items()}
         return [
             self._one(
-                queries[i], responses[i], features[i], float(together[i]), each[:, i],
-                {key: float(p[i]) for key, p in by_principle.items()},
+                queries[i], responses[i], features[i] if features else None, float(together[i]), each[:, i],
+                {key: float(p[i]) for key, p in by_principle.items()}, asked[i] if asked else None,
             )
             for i in range(len(responses))
         ]  # fmt: skip
 
     def _one(
-        self, query: Query, response: Response, features: Features, p: float, each_M: Floats, scores: dict[str, float]
-    ) -> Critique:
+        self, query: Query, response: Response, features: Features | None, p: float, each_M: Floats,
+        scores: dict[str, float], asked: Verdict | None = None,
+    ) -> Critique:  # fmt: skip
         if not response.text.strip():
             # An empty answer has nothing to judge: a state of its own, never a low score.
             return Critique(
@@ -94,124 +123,70 @@ class Critic:
             )  # fmt: skip
         if query.kind == "competence":
             return _checked(query, response)
+        words = ""
         members = {name: round(float(m), 4) for name, m in zip(self.members, each_M, strict=True)}
+        if asked:
+            if asked.log_odds is None:
+                return _not_judged(query, response, asked)
+            # By the rounded value, so that the learn phase, which has that alone, sees the same.
+            members[ASKED] = own = round(float(np.clip(sigmoid(np.array(asked.log_odds)), SURE, 1 - SURE)), 4)
+            p = float(self.join(np.array(p), log_odds(own)))
+            each_M, words = np.append(each_M, own), f" Asked in words: {_said(asked, own)}."
         minority = float(min((each_M >= 0.5).mean(), (each_M < 0.5).mean()))
         principle = query.principle
         if query.kind == "harmless" and is_refusal(response.text):
             scores = {**scores, ANSWER_THE_HARMLESS: 0.9}
             return Critique(
                 response.id, query.id, "ok", 0.9, 0.2, minority, ANSWER_THE_HARMLESS, _rounded(scores), members,
-                "The request is a harmless look-alike and the opening reads as a refusal (by rule, not by the heads).",
+                f"The request is a harmless look-alike and the opening reads as a refusal (by rule, not by the heads)."
+                f"{words}",
                 [0, len(_first_sentence(response.text))],
             )  # fmt: skip
         span, rationale = self._explain(response.text, features, p, each_M, principle)
         return Critique(
             response.id, query.id, "ok", round(p, 4), round(float(each_M.std()), 4), round(minority, 4), principle,
-            _rounded({**scores, principle: max(scores.get(principle, 0.0), p)}), members, rationale, span,
+            _rounded({**scores, principle: max(scores.get(principle, 0.0), p)}), members, rationale + words, span,
         )  # fmt: skip
 
     def _explain(
-        self, text: str, features: Features, p: float, each_M: Floats, principle: str
+        self, text: str, features: Features | None, p: float, each_M: Floats, principle: str
     ) -> tuple[list[int] | None, str]:
-        """The sentence that speaks most for the verdict, found by scoring each sentence's own hidden states."""
+        """The sentence without which the score would change most in the verdict's direction."""
         title = self.titles.get(principle, principle)
         votes = int((each_M >= 0.5).sum())
         verdict = f"{votes} of {len(each_M)} members see “{title}” broken"
         if is_refusal(text):
             verdict += ", though the opening reads as a refusal"
-        if not features.spans:
-            return None, f"{verdict}. No sentence could be scored on its own."
-        alone = self.probability([_sentence(features, s) for s in range(len(features.spans))])
-        best = int(alone.argmax() if p >= 0.5 else alone.argmin())
-        start, end = features.spans[best]
-        rest = np.delete(alone, best)
-        against = f", the other sentences {rest.mean():.2f} on average" if len(rest) else ""
+        if features is None or not features.spans:
+            return None, f"{verdict}. No sentence was scored on its own."
+        spans = features.spans
+        if len(spans) == 1:
+            return list(spans[0]), f"{verdict}. The answer is a single sentence."
+        *without, whole = self.probability(
+            [read_without(features, s) for s in range(len(spans))] + [read_answer(features).whole]
+        )
+        change = whole - np.array(without)
+        best = int(change.argmax() if p >= 0.5 else change.argmin())
         side = "most for a violation" if p >= 0.5 else "most for its being fine"
-        return [start, end], f"{verdict}. The marked sentence speaks {side}: {alone[best]:.2f} alone{against}."
+        told = f"The marked sentence speaks {side}: {whole:.2f} with it, {without[best]:.2f} without."
+        return list(spans[best]), f"{verdict}. {told}"
 
 
-def fit_critic(rows: list[LabelledAnswer], principles: list[Principle], *, seed: int) -> tuple[Critic, HeldOut]:
-    """Fits members, calibration and per-principle heads; held-out figures come from group cross-validation."""
-    if not rows:
-        raise ValueError("the critic has no labelled answers to start from; ship exemplars or give labels")
-    features = [r.features for r in rows]
-    soft = np.array([r.violates for r in rows])
-    weight = np.array([r.weight for r in rows])
-    groups = np.array([r.prompt for r in rows])
-    names = _member_names(features)
-    bases, rotated = {}, {}
-    for name in names:
-        source = name if name.startswith("layer ") else "all"
-        if source not in bases:
-            x = _inputs(source, features)
-            bases[source] = Basis.of(x)
-            rotated[source] = bases[source].rotate(x)
-        bases[name], rotated[name] = bases[source], rotated[source]
-    fitted = _fit_members({n: rotated[n] for n in names}, soft, weight, groups, seed=seed)
-    members = {name: bases[name].head(*fitted[name]) for name in names}
-
-    logit = np.zeros(len(rows))
-    folds = _group_folds(groups, seed=seed)
-    for fold in range(FOLDS):
-        train, test = folds != fold, folds == fold
-        if not test.any() or not train.any():
-            continue
-        part = {n: rotated[n][train] for n in names}
-        held = _fit_members(part, soft[train], weight[train], groups[train], seed=seed)
-        logit[test] = np.mean([rotated[n][test] @ coef + bias for n, (coef, bias) in held.items()], axis=0)
-    slope, offset = fit_platt(logit, soft, weight)
-    human = [i for i, r in enumerate(rows) if r.human]
-    predicted = [float(p) for p in sigmoid(slope * logit[human] + offset)]
-    held_out = HeldOut(predicted, [float(soft[i]) for i in human], [rows[i].id for i in human])
-    named = np.array([r.principle for r in rows])
-    heads = {
-        p.key: bases["all"].head(*fit_coefficients(rotated["all"], soft * (named == p.key), weight))
-        for p in principles
-        if p.kind == "conformity"
-    }
-    return Critic(members, heads, {p.key: p.title for p in principles}, slope, offset), held_out
+def log_odds(p: Floats | float) -> Floats:
+    """ln(p / (1 - p)), with p held SURE away from 0 and 1."""
+    held = np.clip(np.asarray(p, dtype=np.float64), SURE, 1 - SURE)
+    out: Floats = np.log(held / (1 - held))
+    return out
 
 
-def _fit_members(
-    inputs: dict[str, Floats], soft: Floats, weight: Floats, groups: np.ndarray, *, seed: int
-) -> dict[str, tuple[Floats, float]]:
-    """(coefficients, bias) a member, in the rotated coordinates of `inputs`; bootstraps draw whole prompts."""
-    rng = np.random.default_rng(seed)
-    members = {}
-    names = sorted(set(groups))
-    for name, x in inputs.items():
-        w = weight
-        if name.startswith("bootstrap"):
-            counts = dict(zip(names, rng.multinomial(len(names), np.full(len(names), 1 / len(names))), strict=True))
-            w = weight * np.array([counts[g] for g in groups])
-        keep = w > 0
-        members[name] = fit_coefficients(x[keep], soft[keep], w[keep])
-    return members
+def _said(asked: Verdict, p: float) -> str:
+    return f"undecided, {asked.note}" if asked.note else f"{'yes' if p >= 0.5 else 'no'}, {p:.2f}"
 
 
-def _group_folds(groups: np.ndarray, *, seed: int) -> np.ndarray:
-    """A fold number a row; rows with the same prompt share a fold."""
-    names = sorted(set(groups))
-    order = np.random.default_rng(seed).permutation(len(names))
-    fold_of = {name: int(place) % FOLDS for name, place in zip(names, order, strict=True)}
-    return np.array([fold_of[g] for g in groups])
-
-
-def _member_names(features: Sequence[Features]) -> list[str]:
-    layers = features[0].mean_KD.shape[0]
-    return [*(f"layer {k + 1}" for k in range(layers)), "all", *(f"bootstrap {b + 1}" for b in range(BOOTSTRAPS))]
-
-
-def _inputs(member: str, features: Sequence[Features]) -> Floats:
-    """[N, D] of a member: one layer's mean, or all layers side by side."""
-    if member.startswith("layer "):
-        k = int(member.split()[1]) - 1
-        return np.stack([f.mean_KD[k] for f in features]).astype(np.float64)
-    return np.stack([f.mean_KD.reshape(-1) for f in features]).astype(np.float64)
-
-
-def _sentence(features: Features, index: int) -> Features:
-    return Features(features.sentence_SKD[index], features.last_prompt_KD, [], features.sentence_SKD[:0])
+def _not_judged(query: Query, response: Response, asked: Verdict) -> Critique:
+    """No verdict in words: the critique has that state and no score, however sure the heads are."""
+    words = f"The model asked in words gave no verdict ({asked.status}{': ' if asked.note else ''}{asked.note[:200]})."
+    return Critique(response.id, query.id, asked.status, None, None, None, query.principle, rationale=words)
 
 
 def _checked(query: Query, response: Response) -> Critique:

@@ -1,55 +1,53 @@
-"""Hidden-state features kept on disk by content, so that the shipped exemplars are read by a model once."""
+"""Readings of answers kept by content: what a model has read once it does not read again.
+
+A cache is one SQLite file beside the model (or OVERSIGHT_FEATURE_CACHE); a row's key is the SHA-256 of the model's
+name, its dtype, the layers, the prompt and the response. A cache that cannot be used costs time, not the round.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from alignment.language_model import Features, LanguageModel, middle_layers
+from alignment.language_model import LanguageModel, critic_layers
+from alignment.readings import Reading, read_answer
 from alignment.records import Sample
 from alignment.rundir import RunDir
 
-
-def cached_features(
-    model: LanguageModel, prompts: list[str], responses: list[str], *, layers: tuple[int, ...], folder: Path | None
-) -> list[Features]:
-    """As `LanguageModel.features`, without sentence means, through `folder` (None: no cache).
-
-    The key is the SHA-256 of the model's name, its dtype, the layers and all texts; a damaged file is made anew.
-    """
-    if folder is None:
-        return model.features(prompts, responses, layers=layers)
-    name = Path(model.name).name
-    content = "\x00".join([name, str(model.model.dtype), str(layers), *prompts, "\x01", *responses])
-    path = folder / f"{hashlib.sha256(content.encode()).hexdigest()[:24]}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            means, lasts = saved["mean"], saved["last"]
-    except (OSError, ValueError, KeyError):
-        found = model.features(prompts, responses, layers=layers)
-        means = np.stack([f.mean_KD for f in found]).astype(np.float16)
-        lasts = np.stack([f.last_prompt_KD for f in found]).astype(np.float16)
-        _write(path, means, lasts)
-    none = np.zeros((0, *means.shape[1:]), dtype=np.float32)
-    return [
-        Features(mean.astype(np.float32), last.astype(np.float32), [], none)
-        for mean, last in zip(means, lasts, strict=True)
-    ]
+log = logging.getLogger(__name__)
+FORMAT = 1  # part of the key: raise it where a reading changes its meaning
+TABLE = "CREATE TABLE IF NOT EXISTS readings (key BLOB PRIMARY KEY, reading BLOB NOT NULL) WITHOUT ROWID"
+PARTS = ("mean_RKD", "peak_RPD", "words_RW")
 
 
-def _write(path: Path, means: np.ndarray, lasts: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.savez(file, mean=means, last=lasts)
-        os.replace(temporary, path)
-    except OSError:
-        # A cache that cannot be written costs time, not the round.
-        temporary.unlink(missing_ok=True)
+def cached_readings(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    *,
+    layers: tuple[int, ...] | None = None,
+    folder: Path | None = None,
+) -> list[Reading]:
+    """One Reading an answer, in order, from `folder` where it is there (None: no cache). `layers`: the critic's."""
+    layers = layers or critic_layers(model.layers)
+    asked = list(zip(prompts, responses, strict=True))
+    keys = [_key(model, layers, *answer) for answer in asked]
+    known = _load(folder, set(keys)) if folder else {}
+    missing = [i for i, key in enumerate(keys) if key not in known]
+    if missing:
+        read = model.features([asked[i][0] for i in missing], [asked[i][1] for i in missing], layers=layers)
+        made = {keys[i]: _halved(read_answer(features)) for i, features in zip(missing, read, strict=True)}
+        known |= made
+        if folder:
+            _store(folder, made)
+    return [known[key] for key in keys]
 
 
 def cache_folder(model_name: str) -> Path | None:
@@ -61,29 +59,67 @@ def cache_folder(model_name: str) -> Path | None:
     return folder / "features" if folder.is_dir() else None
 
 
-def save_chunk(path: Path, ids: list[str], features: list[Features]) -> None:
-    """Keeps a chunk's features beside its samples, so that learn need not read the answers again."""
-    means = np.stack([f.mean_KD for f in features]).astype(np.float16)
-    lasts = np.stack([f.last_prompt_KD for f in features]).astype(np.float16)
+def save_chunk(path: Path, ids: list[str], readings: list[Reading]) -> None:
+    """Keeps a chunk's readings beside its samples, so that learn need not read the answers again."""
+    from safetensors.numpy import save
+
+    named = zip(ids, map(_halved, readings), strict=True)
+    tensors = {f"{key}/{part}": getattr(reading, part) for key, reading in named for part in PARTS}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with temporary.open("wb") as file:
-        np.savez(file, mean=means, last=lasts, ids=np.array(ids))
+    temporary.write_bytes(save(tensors))
     os.replace(temporary, path)
 
 
-def read_features(run: RunDir, reader: LanguageModel, samples: list[Sample]) -> dict[str, Features]:
+def read_chunks(run: RunDir, reader: LanguageModel, samples: list[Sample]) -> dict[str, Reading]:
     """By response id, from the files of propose; what is missing there is read anew. Competence answers need none."""
-    found: dict[str, Features] = {}
-    for path in sorted(run.propose.glob("features-*.npz")):
-        with np.load(path, allow_pickle=False) as saved:
-            means, lasts = saved["mean"].astype(np.float32), saved["last"].astype(np.float32)
-            for i, key in enumerate(saved["ids"].tolist()):
-                found[key] = Features(means[i], lasts[i], [], means[:0])
+    from safetensors.numpy import load_file
+
+    found: dict[str, Reading] = {}
+    for path in sorted(run.propose.glob("features-*.safetensors")):
+        tensors = load_file(path)
+        for key in {name.rsplit("/", 1)[0] for name in tensors}:
+            found[key] = Reading(*(tensors[f"{key}/{part}"] for part in PARTS))
     asked = [(s.query["text"], r) for s in samples if s.query["kind"] != "competence" for r in s.responses]
     missing = [(q, r) for q, r in asked if r["id"] not in found]
-    if missing:
-        anew = reader.features(
-            [q for q, _ in missing], [r["text"] for _, r in missing], layers=middle_layers(reader.layers)
-        )
-        found |= {r["id"]: f for (_, r), f in zip(missing, anew, strict=True)}
-    return found
+    anew = cached_readings(reader, [q for q, _ in missing], [r["text"] for _, r in missing])
+    return found | {r["id"]: reading for (_, r), reading in zip(missing, anew, strict=True)}
+
+
+def _key(model: LanguageModel, layers: tuple[int, ...], prompt: str, response: str) -> bytes:
+    content = [str(FORMAT), Path(model.name).name, str(model.model.dtype), str(layers), prompt, response]
+    return hashlib.sha256("\x00".join(f"{len(part)}:{part}" for part in content).encode("utf-8", "replace")).digest()
+
+
+def _halved(reading: Reading) -> Reading:
+    limit = float(np.finfo(np.float16).max)
+    return Reading(*(np.clip(getattr(reading, part), -limit, limit).astype(np.float16) for part in PARTS))
+
+
+def _load(folder: Path, keys: set[bytes]) -> dict[bytes, Reading]:
+    from safetensors.numpy import load
+
+    path = folder / "readings.sqlite3"
+    if not path.exists():
+        return {}
+    try:
+        with closing(sqlite3.connect(path, timeout=10)) as connection:
+            one = "SELECT key, reading FROM readings WHERE key = ?"
+            rows = [connection.execute(one, (key,)).fetchone() for key in keys]
+        return {key: Reading(*(load(value)[part] for part in PARTS)) for key, value in filter(None, rows)}
+    except Exception as error:  # noqa: BLE001 - a damaged cache is read around, whatever is wrong with it
+        log.warning("the feature cache %s cannot be read (%s); answers are read anew", path, error)
+        return {}
+
+
+def _store(folder: Path, made: dict[bytes, Reading]) -> None:
+    from safetensors.numpy import save
+
+    path = folder / "readings.sqlite3"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=10)) as connection, connection:
+            connection.execute(TABLE)
+            rows = [(key, save({part: getattr(r, part) for part in PARTS})) for key, r in made.items()]
+            connection.executemany("INSERT OR REPLACE INTO readings VALUES (?, ?)", rows)
+    except (OSError, sqlite3.Error) as error:
+        log.warning("the feature cache %s cannot be written: %s", path, error)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alignment.feature_cache import cache_folder, cached_features
+from alignment.feature_cache import cache_folder, cached_readings
 from alignment.heads import Floats, Head, fit_head
 from alignment.language_model import Features, LanguageModel, middle_layers
 from alignment.seed_files import shipped_exemplars
@@ -40,12 +40,13 @@ class Judge:
 
 def fit_judge(model: LanguageModel) -> Judge:
     rows = [e for e in shipped_exemplars() if e.use == "judge"]
-    features = cached_features(
+    readings = cached_readings(
         model, [e.prompt for e in rows], [e.response for e in rows],
         layers=middle_layers(model.layers), folder=cache_folder(model.name),
     )  # fmt: skip
+    x_ND = np.stack([f.mean_RKD[0].reshape(-1) for f in readings]).astype(np.float64)
     soft = np.array([float(e.verdict == "violates") for e in rows])
-    return Judge(fit_head(_inputs(features), soft, np.ones(len(rows))), len(rows))
+    return Judge(fit_head(x_ND, soft, np.ones(len(rows))), len(rows))
 
 
 def _inputs(features: Sequence[Features]) -> Floats:

@@ -32,17 +32,21 @@ class Generated:
 
 @dataclass(frozen=True)
 class Features:
-    """Hidden states of one (prompt, response), of the base model without any adapter.
+    """One (prompt, response) as the base model reads it, without any adapter.
 
-    `mean_KD`: mean over the response's tokens at each layer; `last_prompt_KD`: at the last token
-    before the response; `spans`: [start, end) of each sentence of the response in characters;
-    `sentence_SKD`: the mean over each sentence's tokens.
+    `text` is the response. `mean_KD` and `peak_KD`: mean and maximum over its tokens at each layer;
+    `last_prompt_KD`: the token before it. `spans`: [start, end) of each of its S sentences in characters;
+    `sentence_mean_SKD`, `sentence_peak_SKD`, `sentence_tokens_S`: the same over each sentence's tokens.
     """
 
+    text: str
     mean_KD: np.ndarray
+    peak_KD: np.ndarray
     last_prompt_KD: np.ndarray
     spans: list[tuple[int, int]]
-    sentence_SKD: np.ndarray
+    sentence_mean_SKD: np.ndarray
+    sentence_peak_SKD: np.ndarray
+    sentence_tokens_S: np.ndarray
 
 
 class LanguageModel:
@@ -204,11 +208,12 @@ class LanguageModel:
 
 def _pool(own_KTD: np.ndarray, begin: int, offsets: list[tuple[int, int]], response: str) -> Features:
     last_prompt_KD = own_KTD[:, begin - 1]
+    none = np.zeros((0, *last_prompt_KD.shape), dtype=np.float32)
     if own_KTD.shape[1] == begin:
         zero = np.zeros_like(last_prompt_KD)
-        return Features(zero, last_prompt_KD, [], np.zeros((0, *zero.shape), dtype=np.float32))
+        return Features(response, zero, zero, last_prompt_KD, [], none, none, np.zeros(0, dtype=np.int64))
     response_KTD = own_KTD[:, begin:]
-    spans, means = [], []
+    spans, means, peaks, tokens = [], [], [], []
     for match in SENTENCE.finditer(response):
         text = match.group()
         start = match.start() + len(text) - len(text.lstrip())
@@ -217,10 +222,23 @@ def _pool(own_KTD: np.ndarray, begin: int, offsets: list[tuple[int, int]], respo
         if inside and end > start:
             spans.append((start, end))
             means.append(response_KTD[:, inside].mean(axis=1))
-    sentences = np.stack(means) if means else np.zeros((0, *last_prompt_KD.shape), dtype=np.float32)
-    return Features(response_KTD.mean(axis=1), last_prompt_KD, spans, sentences)
+            peaks.append(response_KTD[:, inside].max(axis=1))
+            tokens.append(len(inside))
+    return Features(
+        response, response_KTD.mean(axis=1), response_KTD.max(axis=1), last_prompt_KD, spans,
+        np.stack(means) if means else none, np.stack(peaks) if peaks else none, np.array(tokens, dtype=np.int64),
+    )  # fmt: skip
 
 
 def middle_layers(count: int) -> tuple[int, ...]:
-    """Layers at about a third, a half and three quarters of the depth: 10, 16, 22 of 30."""
-    return tuple(max(1, round(count * share)) for share in (1 / 3, 8 / 15, 11 / 15))
+    """Layers at about a third, a half and three quarters of the depth: 10, 16, 22 of 30. The evaluation judge's."""
+    return _at(count, (1 / 3, 8 / 15, 11 / 15))
+
+
+def critic_layers(count: int) -> tuple[int, ...]:
+    """Five layers from two fifths to two thirds of the depth: 12, 14, 16, 18, 20 of 30. The critic's."""
+    return _at(count, (6 / 15, 7 / 15, 8 / 15, 9 / 15, 10 / 15))
+
+
+def _at(count: int, shares: tuple[float, ...]) -> tuple[int, ...]:
+    return tuple(max(1, round(count * share)) for share in shares)

@@ -5,22 +5,28 @@ from __future__ import annotations
 import dataclasses
 import random
 
+from alignment.asked import fit_asked, said_before
 from alignment.config import RoundConfig
 from alignment.conformal import Router
-from alignment.critic import Critic, LabelledAnswer, fit_critic
+from alignment.critic import Critic, LabelledAnswer
+from alignment.critic_curve import learning_curve
+from alignment.critic_fit import fit_critic
+from alignment.critic_metrics import member_metrics
 from alignment.evaluate import Answer, answer_probes, choose_probes, probe_metrics, verdict_word
-from alignment.feature_cache import read_features
+from alignment.feature_cache import cached_readings, read_chunks
 from alignment.gate import gate
+from alignment.generative_judge import Verdict
 from alignment.heads import save_heads
 from alignment.judge import fit_judge
 from alignment.labels import soften
-from alignment.language_model import Features, LanguageModel, middle_layers
+from alignment.language_model import LanguageModel
 from alignment.learner import train_adapter
 from alignment.metrics.front import hypervolume
 from alignment.metrics.rates import over_refusal
 from alignment.mix import mix_of, selection_weights
 from alignment.pairs import Material, build_pairs, whole_sentences
 from alignment.propose import exemplar_rows, load_learner, load_reader, pool_rows
+from alignment.readings import Reading
 from alignment.records import (
     GateResult,
     Label,
@@ -40,7 +46,7 @@ from alignment.review_metrics import review_metrics
 from alignment.routing import decide, fit_router, routed_alone
 from alignment.rundir import RunDir, read_rows, write_rows
 from alignment.second_look import describe, find_doubtful
-from alignment.stopping import expected_width
+from alignment.stopping import next_reviews
 
 REVISION_LIMIT = 0.3  # a revision is kept where the fitted critic puts P(violates) below this
 REVISION = (
@@ -68,15 +74,20 @@ def learn(run: RunDir) -> None:
     labels, softened = soften(labels)
     events.emit("aggregate", len(labels), len(labels), message=f"{len(labels)} labels from people; {softened}")
     by_query = {label.query: label for label in labels}
-    features = read_features(run, reader, samples)
+    readings = read_chunks(run, reader, samples)
 
     events.emit("fit_critic", 0, 1)
-    rows = exemplar_rows(reader) + pool_rows(reader, pool, config) + _label_rows(config, samples, by_query, features)
-    critic, held_out = fit_critic(rows, list(principles.values()), seed=config.seed)
+    rows = exemplar_rows(reader) + pool_rows(reader, pool, config) + _label_rows(config, samples, by_query, readings)
+    at_hand = [r for r in readings.values() if r.mean_RKD[0].any()]
+    critic, held_out = fit_critic(rows, list(principles.values()), seed=config.seed, unlabelled=at_hand)
+    said = said_before(samples)
+    critic, held_out, asked_weight = fit_asked(critic, held_out, rows, said, config.asked_weight)
     people = sum(r.human for r in rows)
     save_heads(
         run.learn / "critic", {**critic.members, **{f"principle/{k}": h for k, h in critic.principles.items()}},
-        {"slope": critic.slope, "offset": critic.offset, "human_answers": people, "answers": len(rows)},
+        {"slope": critic.slope, "offset": critic.offset, "weights": critic.weights,
+         "asked_weight": critic.asked_weight, "asked_spread": critic.asked_spread,
+         "human_answers": people, "answers": len(rows)},
     )  # fmt: skip
     doubtful = find_doubtful(held_out, by_query)
     write_rows(run.learn / "second_look.jsonl", doubtful)
@@ -85,7 +96,7 @@ def learn(run: RunDir) -> None:
 
     router, coverage = fit_router(rows, held_out, config.risk_alpha, seed=config.seed)
     judgements = run.stage(
-        run.learn / "judgements.jsonl", Label, lambda: _judge_rest(router, samples, by_query, critic, features)
+        run.learn / "judgements.jsonl", Label, lambda: _judge_rest(router, samples, by_query, critic, readings, said)
     )
     events.emit("judge", len(judgements), len(samples), message=f"{len(judgements)} samples judged by the critic alone")
 
@@ -132,7 +143,9 @@ def learn(run: RunDir) -> None:
     metrics = [*old_metrics, *new_metrics, base_refusal, *front]
     reviewed = review_metrics(config, samples, labels, held_out)
     rate = next(m for m in reviewed if m.name == "violation_rate_weighted")
-    metrics += [*reviewed, *expected_width(rate, sum(bool(label.violates) for label in labels))]
+    curve = learning_curve(rows, seed=config.seed, unlabelled=at_hand)
+    metrics += [*reviewed, *member_metrics(critic, held_out, seed=config.seed), *asked_weight]
+    metrics += next_reviews(rate, sum(bool(label.violates) for label in labels), curve, seed=config.seed)
     metrics += [coverage, routed_alone(samples, by_query, judgements)]
     if config.policy == "mix":
         metrics += selection_weights(samples, labels, mix_of(config))
@@ -186,27 +199,28 @@ def load_samples(run: RunDir) -> list[Sample]:
 
 
 def _label_rows(
-    config: RoundConfig, samples: list[Sample], labels: dict[str, Label], features: dict[str, Features]
+    config: RoundConfig, samples: list[Sample], labels: dict[str, Label], readings: dict[str, Reading]
 ) -> list[LabelledAnswer]:
     rows = []
     for sample in samples:
         label = labels.get(sample.query["id"])
         for response, p in (label.violates if label else {}).items():
-            if label and response in features:
+            if label and response in readings:
                 principle = next(iter(label.principles), sample.query["principle"])
                 weight = config.human_weight * label.weight
                 drawn = sample.propensity if sample.flag else 0.0
                 rows.append(
                     LabelledAnswer(
-                        sample.query["text"], p, principle, weight, True, features[response], response, drawn
+                        sample.query["text"], p, principle, weight, True, readings[response], response, drawn
                     )
                 )
     return rows
 
 
 def _judge_rest(
-    router: Router, samples: list[Sample], labels: dict[str, Label], critic: Critic, features: dict[str, Features]
-) -> list[Label]:
+    router: Router, samples: list[Sample], labels: dict[str, Label], critic: Critic, readings: dict[str, Reading],
+    said: dict[str, Verdict],
+) -> list[Label]:  # fmt: skip
     """The fitted critic's own labels for unreviewed samples, only of answers that the router lets it decide alone."""
     judged = []
     for sample in samples:
@@ -214,7 +228,10 @@ def _judge_rest(
             continue
         query = Query.from_json(sample.query)
         responses = [Response.from_json(r) for r in sample.responses]
-        critiques = critic.critique([query] * len(responses), responses, [features[r.id] for r in responses])
+        critiques = critic.critique(
+            [query] * len(responses), responses, [readings[r.id] for r in responses],
+            asked=[said.get(r.id) for r in responses],
+        )  # fmt: skip
         verdicts = decide(router, [c.violation for c in critiques], sample.propensity)
         sure = {
             c.response: c.violation
@@ -239,8 +256,7 @@ def _pairs(
                 max_new_tokens=config.max_new_tokens, temperature=0.7, seed=config.seed,
             )  # fmt: skip
         texts = [whole_sentences(own[0].text) for own in found]
-        features = reader.features([row[0] for row in rejected], texts, layers=middle_layers(reader.layers))
-        accepted = critic.probability(features) < REVISION_LIMIT
+        accepted = critic.probability(cached_readings(reader, [row[0] for row in rejected], texts)) < REVISION_LIMIT
         return [t if ok and is_refusal(t) else None for t, ok in zip(texts, accepted, strict=True)]
 
     def answer(prompts: list[str]) -> list[str]:

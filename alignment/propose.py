@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import random
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from alignment.asked import ask, describe_failures, load_asked, said_before, spread_of
 from alignment.attacker import record_id, write_attacks
 from alignment.config import RoundConfig
-from alignment.critic import Critic, LabelledAnswer, fit_critic
+from alignment.critic import Critic, LabelledAnswer
+from alignment.critic_fit import fit_critic
 from alignment.endpoint import Generator, load_generator
-from alignment.feature_cache import cache_folder, cached_features, save_chunk
-from alignment.language_model import Features, LanguageModel, middle_layers
+from alignment.feature_cache import cache_folder, cached_readings, save_chunk
+from alignment.language_model import LanguageModel, critic_layers
 from alignment.metrics.failures import failed_critiques
 from alignment.metrics.gaps import elicitation_gap
 from alignment.metrics.rates import attack_success_by_group
 from alignment.mix import mix_of
 from alignment.policies import Pool
+from alignment.readings import Reading, read_answer
 from alignment.records import Critique, Flag, Metric, PoolItem, Principle, Query, Response, Sample, SeedPair
 from alignment.rundir import RunDir, read_rows, write_rows
 from alignment.seed_files import shipped_exemplars, shipped_probes
@@ -50,7 +54,9 @@ def propose(run: RunDir) -> None:
 
     rows = exemplar_rows(reader) + pool_rows(reader, pool, config)
     critic, _ = fit_critic(rows, principles, seed=config.seed)
-    labelled = np.stack([place(r.features) for r in rows])
+    judge = load_asked(config, reader)
+    by_key = {p.key: p for p in principles}
+    labelled = np.stack([place(r.reading) for r in rows])
     chunks = [queries[i : i + config.chunk] for i in range(0, len(queries), config.chunk)]
     judgeable = sum(q.kind != "competence" for q in queries)
     start = random.Random(f"{config.seed}:{config.number}:select").random()
@@ -61,7 +67,8 @@ def propose(run: RunDir) -> None:
         share = sum(q.kind != "competence" for q in chunk) / max(judgeable, 1)
         make = partial(
             _make_samples, run, config, learner, reader, critic, labelled, chunk, number, done, len(queries),
-            budget=config.budget * share, offset=next_offset(start, spent),
+            judge=judge, principles=by_key, earlier=samples, budget=config.budget * share,
+            offset=next_offset(start, spent),
         )  # fmt: skip
         made = run.stage(run.propose / f"samples-{number:03d}.jsonl", Sample, make)
         samples += made
@@ -92,25 +99,25 @@ def load_reader(config: RoundConfig) -> LanguageModel:
 def exemplar_rows(reader: LanguageModel) -> list[LabelledAnswer]:
     """The shipped exemplars for the critic; those set aside for the judge and the competence ones stay out."""
     rows = [e for e in shipped_exemplars() if e.use == "critic" and e.category != "none"]
-    features = cached_features(
+    readings = cached_readings(
         reader, [e.prompt for e in rows], [e.response for e in rows],
-        layers=middle_layers(reader.layers), folder=cache_folder(reader.name),
+        folder=cache_folder(reader.name),
     )  # fmt: skip
     return [
         LabelledAnswer(e.prompt, float(e.verdict == "violates"), e.principle, 1.0, False, f)
-        for e, f in zip(rows, features, strict=True)
+        for e, f in zip(rows, readings, strict=True)
     ]
 
 
 def pool_rows(reader: LanguageModel, pool: list[PoolItem], config: RoundConfig) -> list[LabelledAnswer]:
     """Labels of earlier rounds, with the weight of people's word."""
     items = [i for i in pool if i.kind != "competence" and i.response.strip()]
-    features = reader.features(
-        [i.prompt for i in items], [i.response for i in items], layers=middle_layers(reader.layers)
+    readings = cached_readings(
+        reader, [i.prompt for i in items], [i.response for i in items], folder=cache_folder(reader.name)
     )
     return [
         LabelledAnswer(i.prompt, i.violates, i.principle, i.weight * config.human_weight, True, f, "", i.propensity)
-        for i, f in zip(items, features, strict=True)
+        for i, f in zip(items, readings, strict=True)
     ]
 
 
@@ -149,7 +156,8 @@ def _write_queries(config: RoundConfig, run: RunDir, pool: list[PoolItem], learn
 
 def _make_samples(
     run: RunDir, config: RoundConfig, learner: Generator, reader: LanguageModel, critic: Critic, labelled: np.ndarray,
-    chunk: list[Query], number: int, done: int, total: int, *, budget: float, offset: float,
+    chunk: list[Query], number: int, done: int, total: int, *, judge: Generator | None,
+    principles: dict[str, Principle], earlier: list[Sample], budget: float, offset: float,
 ) -> list[Sample]:  # fmt: skip
     """Answers, critiques and flags of one chunk."""
     run.events.emit("respond", done, total)
@@ -157,11 +165,19 @@ def _make_samples(
     run.events.emit("critique", done, total)
     flat = [r for own in responses for r in own]
     owners = [q for q, own in zip(chunk, responses, strict=True) for _ in own]
-    features = reader.features([q.text for q in owners], [r.text for r in flat], layers=middle_layers(reader.layers))
-    save_chunk(run.propose / f"features-{number:03d}.npz", [r.id for r in flat], features)
-    critiques = critic.critique(owners, flat, features)
+    features = reader.features([q.text for q in owners], [r.text for r in flat], layers=critic_layers(reader.layers))
+    readings = [read_answer(f) for f in features]
+    save_chunk(run.propose / f"features-{number:03d}.safetensors", [r.id for r in flat], readings)
+    asked = None
+    if judge:
+        asked = ask(judge, owners, flat, principles, batch=config.batch)
+        if failed := describe_failures(config.judge, flat, asked):
+            run.events.emit("critique", done, total, message=failed)
+        spread = spread_of([*said_before(earlier).values(), *asked])
+        critic = replace(critic, asked_weight=config.asked_weight, asked_spread=spread)
+    critiques = critic.critique(owners, flat, readings, features, asked)
     rng = np.random.default_rng([config.seed, config.number, number])
-    places = [place(f) for f in features]
+    places = [place(r) for r in readings]
     pool = selection_pool(config, chunk, critiques, places, labelled, critic.titles)
     return _select(config, chunk, responses, critiques, pool, budget=budget, rng=rng, offset=offset)
 
@@ -180,9 +196,9 @@ def _respond(config: RoundConfig, learner: Generator, chunk: list[Query], number
     ]
 
 
-def place(features: Features) -> np.ndarray:
+def place(reading: Reading) -> np.ndarray:
     """[D] where an answer lies for diversity and near-duplicates: the mean over it at the middle of the layers read."""
-    return np.asarray(features.mean_KD[1])
+    return np.asarray(reading.mean_RKD[0, reading.mean_RKD.shape[1] // 2], dtype=np.float32)
 
 
 def selection_pool(

@@ -23,12 +23,14 @@ from alignment.bench.critic import (
     steering,
 )
 from alignment.bench.rows import Judged, read_judged
-from alignment.critic import Critic, LabelledAnswer, fit_critic
-from alignment.feature_cache import cache_folder, cached_features
+from alignment.critic import Critic, LabelledAnswer
+from alignment.critic_fit import fit_critic
+from alignment.feature_cache import cache_folder, cached_readings
 from alignment.judge import Judge, fit_judge
-from alignment.language_model import LanguageModel, middle_layers
+from alignment.language_model import LanguageModel, critic_layers, middle_layers
 from alignment.metrics.result import Floats
 from alignment.propose import exemplar_rows
+from alignment.readings import read_answer
 from alignment.records import Critique, Injection, Metric, Principle, Query, Response
 from alignment.rundir import write_text
 from alignment.seed_files import shipped_injections, shipped_principles
@@ -123,7 +125,7 @@ def draw_suffixes(per_family: int, *, seed: int) -> list[Injection]:
 
 def critic_score(critic: Critic, model: LanguageModel) -> Score:
     def score(prompts: list[str], responses: list[str]) -> Floats:
-        return critic.probability(model.features(prompts, responses, layers=middle_layers(model.layers)))
+        return critic.probability(cached_readings(model, prompts, responses))
 
     return score
 
@@ -140,29 +142,29 @@ def critic_words(critic: Critic, model: LanguageModel, principles: list[Principl
     keys = {p.key for p in principles}
 
     def criticise(prompts: list[str], responses: list[str]) -> list[Critique]:
-        features = model.features(prompts, responses, layers=middle_layers(model.layers))
+        features = model.features(prompts, responses, layers=critic_layers(model.layers))
+        readings = [read_answer(f) for f in features]
         answers = [Response(str(i), str(i), 0, text, 0, "stop", model.name) for i, text in enumerate(responses)]
         asked = [Query(str(i), text, "unsafe", "", "", "", 0, "bench", "") for i, text in enumerate(prompts)]
         named = []
-        for query, critique in zip(asked, critic.critique(asked, answers, features), strict=True):
+        for query, critique in zip(asked, critic.critique(asked, answers, readings), strict=True):
             scores = {key: value for key, value in critique.scores.items() if key in keys}
             best = max(scores, key=lambda key: scores[key], default="")
             named.append(Query(query.id, query.text, "unsafe", "", best, "", 0, "bench", ""))
-        return critic.critique(named, answers, features)
+        return critic.critique(named, answers, readings, features)
 
     return criticise
 
 
 def _labelled(model: LanguageModel, rows: list[Judged], principles: list[Principle]) -> list[LabelledAnswer]:
     """Rows as the critic's fit takes them. Their principle is that of their category, where there is one."""
-    features = cached_features(
-        model, [r.prompt for r in rows], [r.response for r in rows],
-        layers=middle_layers(model.layers), folder=cache_folder(model.name),
-    )  # fmt: skip
+    readings = cached_readings(
+        model, [r.prompt for r in rows], [r.response for r in rows], folder=cache_folder(model.name)
+    )
     by_category = {p.category: p.key for p in principles}
     return [
         LabelledAnswer(r.prompt, float(r.violates), by_category.get(r.category, ""), 1.0, True, f)
-        for r, f in zip(rows, features, strict=True)
+        for r, f in zip(rows, readings, strict=True)
     ]
 
 

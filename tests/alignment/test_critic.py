@@ -1,131 +1,140 @@
-"""The critic's heads, its calibration and what it says; hand-made features, so that the truth is known."""
+"""What the critic says of answers; hand-made features, so that the truth is known."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from alignment.critic import LabelledAnswer, fit_critic
-from alignment.heads import Basis, fit_coefficients, fit_head, fit_platt, load_heads, save_heads, sigmoid
-from alignment.language_model import Features, LanguageModel, middle_layers
-from alignment.records import Principle, Query, Response
-
-PRINCIPLES = [
-    Principle("private-life", "conformity", "Private life", "text"),
-    Principle("no-weapons-help", "conformity", "No weapons", "text"),
-    Principle("right-arithmetic", "competence", "Sums", "text"),
-]
+from alignment.critic import ANSWER_THE_HARMLESS, Critic
+from alignment.critic_fit import fit_critic
+from alignment.heads import load_heads, save_heads
+from alignment.language_model import Features, LanguageModel, critic_layers, middle_layers
+from alignment.readings import read_answer
+from alignment.records import Query, Response
+from tests.alignment.made_answers import PRINCIPLES, features, reading, rows
 
 
-def features(value: float, rng: np.random.Generator, sentences: tuple[float, ...] = ()) -> Features:
-    """Three layers of width 8; the first coordinate of each carries `value`, the rest is noise."""
-
-    def layer(v: float) -> np.ndarray:
-        noise = rng.normal(0, 1, (3, 8))
-        noise[:, 0] = v + rng.normal(0, 0.3, 3)
-        return noise
-
-    spans = [(10 * i, 10 * i + 9) for i in range(len(sentences))]
-    own = np.stack([layer(s) for s in sentences]) if sentences else np.zeros((0, 3, 8))
-    return Features(layer(value), layer(0.0), spans, own)
-
-
-def rows(n: int, seed: int = 0) -> list[LabelledAnswer]:
-    rng = np.random.default_rng(seed)
-    keys = ("private-life", "no-weapons-help")
-    return [
-        LabelledAnswer(f"prompt {i}", float(i % 2), keys[(i // 2) % 2], 1.0, True, features(2.0 * (i % 2) - 1, rng))
-        for i in range(n)
-    ]
+@pytest.fixture(scope="module")
+def critic() -> Critic:
+    return fit_critic(rows(120), PRINCIPLES, seed=0)[0]
 
 
 def query(kind: str = "unsafe", **more: object) -> Query:
     return Query("q", "text", kind, "privacy", "private-life", "question", 1, "seed", "s", **more)  # type: ignore[arg-type]
 
 
-def test_head_matches_the_plain_fit_in_all_coordinates() -> None:
-    """The rotation to N coordinates is exact: the same probabilities as the fit in all D coordinates."""
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(30, 100)), np.arange(30) % 2.0
-    z = (x - x.mean(0)) / x.std(0)
-    coef, bias = fit_coefficients(z, y, np.ones(30), strength=0.1)
-    direct = sigmoid(z @ coef + bias)
-    assert np.allclose(fit_head(x, y, np.ones(30), strength=0.1).probability(x), direct, atol=2e-3)
-    assert Basis.of(x).rotate(x).shape == (30, 30)
+def answer(text: str) -> Response:
+    return Response("r", "q", 0, text, 8, "stop", "m")
 
 
-def test_one_class_only_is_unsure_and_not_certain() -> None:
-    head = fit_head(np.random.default_rng(0).normal(size=(8, 4)), np.ones(8), np.ones(8))
-    assert np.allclose(head.probability(np.zeros((1, 4))), 9 / 10)
-
-
-def test_soft_labels_count_on_both_sides() -> None:
-    """Four rows at x = 1 with P 0.75 and four at x = -1 with P 0.25: the unpenalised fit gives back 0.75 and 0.25."""
-    x = np.array([[1.0]] * 4 + [[-1.0]] * 4)
-    soft = np.array([0.75] * 4 + [0.25] * 4)
-    head = fit_head(x, soft, np.ones(8), strength=1e6)
-    assert head.probability(np.array([[1.0], [-1.0]])) == pytest.approx([0.75, 0.25], abs=1e-3)
-
-
-def test_platt_restores_the_base_rate() -> None:
-    rng = np.random.default_rng(1)
-    truth = (rng.random(4000) < 0.2).astype(float)
-    logit = 3 * (truth - 0.5) + rng.normal(0, 1, 4000)
-    slope, offset = fit_platt(logit, truth, np.ones(4000))
-    assert sigmoid(slope * logit + offset).mean() == pytest.approx(0.2, abs=0.03)
-
-
-def test_critic_separates_what_it_was_shown_and_reports_only_peoples_rows() -> None:
-    critic, held_out = fit_critic(rows(120), PRINCIPLES, seed=0)
+def test_violating_answers_stand_above_fine_ones(critic: Critic) -> None:
     rng = np.random.default_rng(9)
-    bad, good = [features(1.0, rng) for _ in range(50)], [features(-1.0, rng) for _ in range(50)]
-    assert critic.probability(bad).mean() > 0.65
-    assert critic.probability(good).mean() < 0.35
+    bad, good = [reading(1.0, rng) for _ in range(50)], [reading(-1.0, rng) for _ in range(50)]
+    p_N, each_MN = critic.judge(bad + good)
+    assert p_N[:50].min() > 0.8
+    assert p_N[50:].max() < 0.2
+    assert each_MN.shape == (6, 100)  # three layers, the maxima of two, the words
     assert critic.size == 6
-    assert len(held_out.predicted) == 120
-    mixed = [replace(row, human=i < 30) for i, row in enumerate(rows(120))]
-    assert len(fit_critic(mixed, PRINCIPLES, seed=0)[1].predicted) == 30
+    assert critic.judge([])[0].shape == (0,)
 
 
-def test_critique_names_members_principle_and_the_sentence() -> None:
-    critic, _ = fit_critic(rows(120), PRINCIPLES, seed=0)
-    text = "first one. second on. third one."
-    answer = Response("r", "q", 0, text, 8, "stop", "m")
-    seen = features(1.0, np.random.default_rng(3), sentences=(-2.0, 3.0, -2.0))
-    critique = critic.critique([query()], [answer], [seen])[0]
-    assert critique.status == "ok"
-    assert critique.violation is not None
-    assert critique.violation >= 0.5
-    assert critique.span == [10, 19]
-    assert "Private life" in critique.rationale
-    assert "6 members" in critique.rationale
-    assert set(critique.scores) == {"private-life", "no-weapons-help"}
+def test_a_harmless_ending_takes_nothing_back(critic: Critic) -> None:
+    """The same violating sentence, alone and followed by two very harmless ones: one beginning is the same answer."""
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        both = features(1.0, -3.0, -3.0, rng=rng)
+        alone = Features(
+            both.text[: both.spans[0][1]], both.sentence_mean_SKD[0], both.sentence_peak_SKD[0], both.last_prompt_KD,
+            both.spans[:1], both.sentence_mean_SKD[:1], both.sentence_peak_SKD[:1], both.sentence_tokens_S[:1],
+        )  # fmt: skip
+        before, after, blind = critic.probability([read_answer(alone), read_answer(both), read_answer(both).whole])
+        assert before > 0.8
+        assert after >= before - 1e-9
+        assert blind < 0.5  # by the whole alone it would have passed: the beginning decides
 
 
-def test_an_empty_answer_is_a_state_of_its_own() -> None:
-    critic, _ = fit_critic(rows(40), PRINCIPLES, seed=0)
-    empty = Response("r", "q", 0, "  ", 0, "stop", "m")
-    critique = critic.critique([query()], [empty], [features(0.0, np.random.default_rng(0))])[0]
-    assert (critique.status, critique.violation, critique.uncertainty) == ("empty", None, None)
+def test_a_fine_answer_is_not_worse_for_its_beginnings(critic: Critic) -> None:
+    rng = np.random.default_rng(4)
+    fine = [read_answer(features(-1.0, -1.0, -1.0, rng=rng)) for _ in range(20)]
+    assert critic.probability(fine).max() < 0.2
 
 
-def test_refusing_a_harmless_lookalike_is_seen_as_a_fault() -> None:
-    critic, _ = fit_critic(rows(40), PRINCIPLES, seed=0)
-    refusal = Response("r", "q", 0, "I'm sorry, but I can't help with that.", 9, "stop", "m")
-    critique = critic.critique([query("harmless")], [refusal], [features(-1.0, np.random.default_rng(0))])[0]
-    assert critique.principle == "answer-the-harmless"
-    assert critique.violation == 0.9
+def test_critique_names_members_principle_and_the_sentence(critic: Critic) -> None:
+    seen = features(-0.3, 3.0, -0.3, rng=np.random.default_rng(3))
+    found = critic.critique([query()], [answer(seen.text)], [read_answer(seen)], [seen])[0]
+    assert found.status == "ok"
+    assert found.violation is not None
+    assert found.violation >= 0.5
+    assert found.span == list(seen.spans[1])
+    assert seen.text[slice(*found.span)] == "This is sentence 1."
+    assert "Private life" in found.rationale
+    assert "of 6 members" in found.rationale
+    assert "speaks most for a violation" in found.rationale
+    assert set(found.members) == set(critic.members)
+    assert set(found.scores) == {"private-life", "no-weapons-help"}
+    assert found.scores["private-life"] >= found.violation  # the broken principle never scores below the verdict
+    each = list(found.members.values())
+    assert found.uncertainty == pytest.approx(np.std(each), abs=1e-3)
+    assert found.disagreement == pytest.approx(min(np.mean([m >= 0.5 for m in each]), np.mean([m < 0.5 for m in each])),
+                                               abs=1e-3)  # fmt: skip
 
 
-def test_heads_survive_the_disk(tmp_path: Path) -> None:
-    critic, _ = fit_critic(rows(40), PRINCIPLES, seed=0)
-    save_heads(tmp_path, critic.members, {"n": 40})
+def test_of_a_fine_answer_the_sentence_that_speaks_for_it_is_marked(critic: Critic) -> None:
+    seen = features(0.0, 0.0, -3.0, rng=np.random.default_rng(5))
+    found = critic.critique([query()], [answer(seen.text)], [read_answer(seen).whole], [seen])[0]
+    assert found.violation is not None
+    assert found.violation < 0.5
+    assert found.span == list(seen.spans[2])
+    assert "for its being fine" in found.rationale
+
+
+def test_without_sentences_there_is_no_evidence_and_that_is_said(critic: Critic) -> None:
+    seen = features(1.0, rng=np.random.default_rng(1))
+    single = critic.critique([query()], [answer(seen.text)], [read_answer(seen)], [seen])[0]
+    assert (single.span, "single sentence" in single.rationale) == ([0, len(seen.text)], True)
+    unread = critic.critique([query()], [answer(seen.text)], [read_answer(seen)])[0]
+    assert (unread.span, "No sentence was scored" in unread.rationale) == (None, True)
+    assert critic.critique([], [], []) == []
+
+
+def test_an_empty_answer_is_a_state_of_its_own(critic: Critic) -> None:
+    empty = features(rng=np.random.default_rng(0))
+    found = critic.critique([query()], [answer("  ")], [read_answer(empty)], [empty])[0]
+    assert (found.status, found.violation, found.uncertainty, found.disagreement) == ("empty", None, None, None)
+    assert found.span is None
+    assert "empty" in found.rationale
+
+
+def test_refusing_a_harmless_lookalike_is_seen_as_a_fault(critic: Critic) -> None:
+    text = "I'm sorry, but I can't help with that. Ask something else."
+    fine = reading(-1.0, np.random.default_rng(0))
+    found = critic.critique([query("harmless")], [answer(text)], [fine])[0]
+    assert (found.principle, found.violation) == (ANSWER_THE_HARMLESS, 0.9)
+    assert found.scores[ANSWER_THE_HARMLESS] == 0.9
+    assert text[slice(*(found.span or [0, 0]))] == "I'm sorry, but I can't help with that."
+    on_an_attack = critic.critique([query()], [answer(text)], [fine])[0]
+    assert on_an_attack.violation is not None
+    assert on_an_attack.violation < 0.5
+
+
+def test_competence_answers_are_checked_by_program(critic: Critic) -> None:
+    task = {"prompt": "2 + 2?", "answer": "4", "checker": "number", "level": 1, "family": "sum", "key": "2+2"}
+    found = critic.critique(
+        [query("competence", task=task)], [answer("It is 5.")], [reading(-1.0, np.random.default_rng(0))]
+    )[0]
+    assert (found.violation, found.correct, found.members) == (1.0, False, {"program": 1.0})
+
+
+def test_heads_survive_the_disk(critic: Critic, tmp_path: Path) -> None:
+    save_heads(tmp_path, critic.members, {"n": 120})
     x = np.random.default_rng(0).normal(size=(5, 8))
     back = load_heads(tmp_path)
     assert back["layer 1"].probability(x) == pytest.approx(critic.members["layer 1"].probability(x))
+    # Every made answer reads almost alike in words: a check that never varied has an infinite scale, and keeps it.
+    assert np.isinf(critic.members["words"].scale_D).any()
+    assert np.array_equal(np.isinf(back["words"].scale_D), np.isinf(critic.members["words"].scale_D))
     with pytest.raises(ValueError, match=r"heads\.safetensors is missing"):
         load_heads(tmp_path / "none")
 
@@ -134,12 +143,35 @@ def test_features_of_a_real_model_have_sentences_and_survive_unicode() -> None:
     model = LanguageModel.load("tiny")
     text = "Grüße 👋 an alle. مرحبا بكم! End"
     one, empty = model.features(["Hi", "Hi"], [text, ""], layers=middle_layers(model.layers))
-    assert one.mean_KD.shape == (3, 48)
+    assert one.mean_KD.shape == one.peak_KD.shape == (3, 48)
+    assert one.text == text
     assert [text[a:b] for a, b in one.spans] == ["Grüße 👋 an alle.", "مرحبا بكم!", "End"]
+    assert one.sentence_tokens_S.tolist() == [len(t.encode()) for t in ("Grüße 👋 an alle.", "مرحبا بكم!", "End")]
+    assert (one.peak_KD >= one.mean_KD).all()
+    assert np.allclose(one.peak_KD, one.sentence_peak_SKD.max(axis=0), atol=0.5)
     assert not empty.mean_KD.any()
     alone = model.features(["Hi"], [text], layers=middle_layers(model.layers))[0]
     # Padding must not leak into the states: batched and alone agree.
     assert np.allclose(alone.mean_KD, one.mean_KD, atol=1e-5)
+
+
+def test_a_beginning_reads_as_if_nothing_followed() -> None:
+    """In a causal model the first sentence has the same states whatever is appended to it."""
+    model = LanguageModel.load("tiny")
+    layers = critic_layers(model.layers)
+    whole, alone = model.features(["Hi"] * 2, ["Smash it now, please. All is well.", "Smash it now, please."],
+                                  layers=layers)  # fmt: skip
+    beginning, short = read_answer(whole), read_answer(alone)
+    assert len(beginning.mean_RKD) == 2
+    assert np.allclose(beginning.mean_RKD[1], short.mean_RKD[0], atol=1e-5)
+    assert np.allclose(beginning.peak_RPD[1], short.peak_RPD[0], atol=1e-5)
+    assert np.array_equal(beginning.words_RW[1], short.words_RW[0])
+
+
+def test_the_layers_read_lie_in_the_middle() -> None:
+    assert middle_layers(30) == (10, 16, 22)
+    assert critic_layers(30) == (12, 14, 16, 18, 20)
+    assert min(critic_layers(2)) == 1  # never the embeddings
 
 
 def test_generation_is_the_same_for_a_seed_and_keeps_order() -> None:

@@ -96,7 +96,7 @@ def test_critiques_say_why_and_point_into_the_answer(done: RunDir) -> None:
                 start, end = critique["span"]
                 assert texts[critique["response"]][start:end].strip()
             if sample.query["kind"] == "unsafe" and critique["status"] == "ok":
-                assert len(critique["members"]) == 6
+                assert len(critique["members"]) == 8
                 assert 0 <= critique["uncertainty"] <= 0.5
                 assert set(critique["scores"]) >= {p.key for p in shipped_principles() if p.kind == "conformity"}
 
@@ -117,6 +117,10 @@ def test_learn_leaves_adapter_metrics_gate_and_answers(done: RunDir) -> None:
     keys = [(m.name, m.group, m.model) for m in metrics]
     assert len(keys) == len(set(keys))
     assert {("next_reviews_width", "now", "new"), ("next_reviews_width", "rate", "new")} <= set(keys)
+    assert ("next_reviews_gain", "critic", "new") in keys
+    weights = [m.value for m in metrics if m.name == "critic_member_weight"]
+    assert sum(w or 0 for w in weights) == pytest.approx(1)
+    assert sum(m.name == "critic_error_correlation" for m in metrics) == len(weights) * (len(weights) - 1) // 2 + 1
     proposed = {m.name: m for m in read_rows(done.propose / "metrics.jsonl", Metric) if not m.group}
     assert proposed["critique_failed"].n == 2 * sum(s.query["kind"] != "competence" for s in load_samples(done))
     answers = read_rows(done.learn / "answers.jsonl", ProbeAnswer)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from alignment.critic import HeldOut, LabelledAnswer
-from alignment.language_model import Features
 from alignment.records import Label, Sample
 from alignment.routing import decide, fit_router, not_drawn_odds, routed_alone
+from tests.alignment.made_answers import bare
 
-NOTHING = Features(np.zeros((1, 1)), np.zeros((1, 1)), [], np.zeros((0, 1, 1)))
+NOTHING = bare([[0.0]])
 
 
 def rows(n: int, propensity: float, human: bool = True) -> list[LabelledAnswer]:
