@@ -22,7 +22,7 @@ from alignment.records import Sample
 from alignment.rundir import RunDir
 
 log = logging.getLogger(__name__)
-FORMAT = 1  # part of the key: raise it where a reading changes its meaning
+FORMAT = 2  # part of the key: raise it where a reading changes its meaning
 TABLE = "CREATE TABLE IF NOT EXISTS readings (key BLOB PRIMARY KEY, reading BLOB NOT NULL) WITHOUT ROWID"
 PARTS = ("mean_RKD", "peak_RPD", "words_RW")
 

@@ -1,7 +1,7 @@
 """What the critic's members see of answers: each whole, and as far as several of its sentence ends.
 
 In a causal model the states of an answer's beginning do not depend on what follows, so an answer is judged by
-the worst of its beginnings: no text appended to it can take back what it has already said. Axes: R readings,
+the worst of its beginnings: text appended to it cannot take back what an earlier one has said. Axes: R readings,
 K layers, D width, W word checks.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignment.answer_words import read_words
-from alignment.language_model import Features
+from alignment.language_model import MAX_FEATURE_TOKENS, Features
 
 Floats = NDArray[np.float64]
 BEGINNINGS = 4  # at most, beside the whole
@@ -36,7 +36,7 @@ class Reading:
 
 
 def read_answer(features: Features) -> Reading:
-    """The whole and at most BEGINNINGS sentence ends, spread evenly over the answer's tokens."""
+    """The whole and at most BEGINNINGS sentence ends, at tokens that grow geometrically."""
     means, peaks, words = [features.mean_KD], [_peaks(features.peak_KD)], [read_words(features.text)]
     tokens = np.cumsum(features.sentence_tokens_S)
     for s in _ends(tokens):
@@ -61,12 +61,15 @@ def read_without(features: Features, sentence: int) -> Reading:
 
 
 def _ends(tokens_S: NDArray[np.int64]) -> list[int]:
-    """Indices of the sentences whose ends lie nearest to even shares of the answer; never the last one."""
+    """Indices of the sentences whose ends lie nearest to 12, 26, 55 and 119 tokens; never the last one.
+
+    Places that do not depend on the length of the whole: text appended to an answer does not move them.
+    """
     usable = [s for s in range(len(tokens_S) - 1) if tokens_S[s] >= LEAST]
     if len(usable) <= BEGINNINGS:
         return usable
-    aims = tokens_S[-1] * (np.arange(BEGINNINGS) + 1) / (BEGINNINGS + 1)
-    return sorted({min(usable, key=lambda s: abs(tokens_S[s] - aim)) for aim in aims})
+    aims = LEAST * (MAX_FEATURE_TOKENS / LEAST) ** (np.arange(BEGINNINGS) / BEGINNINGS)
+    return sorted({min(usable, key=lambda s: abs(np.log(tokens_S[s] / aim))) for aim in aims})
 
 
 def _peaks(peak_KD: np.ndarray) -> np.ndarray:

@@ -63,13 +63,15 @@ def beginnings(*tokens: int) -> list[int]:
     return [int(np.cumsum(tokens)[np.flatnonzero(m).max()]) for m in means_RD]
 
 
-def test_beginnings_are_few_long_enough_evenly_spread_and_never_the_whole() -> None:
+def test_beginnings_are_few_long_enough_at_places_of_their_own_and_never_the_whole() -> None:
     assert beginnings(30) == []
     assert beginnings(11, 30) == []  # shorter than LEAST
     assert beginnings(12, 30) == [12]
     assert beginnings(5, 6, 1, 3, 40) == [12, 15]
-    # Six ends but the last: aims at 14.4, 28.8, 43.2 and 57.6 of 72 tokens.
-    assert beginnings(12, 12, 12, 12, 12, 12) == [12, 24, 48, 60]
+    # Aims at 12, 25.8, 55.4 and 119 tokens: 60 is nearest to both of the last.
+    assert beginnings(12, 12, 12, 12, 12, 12) == [12, 24, 60]
+    # What is appended moves none of them.
+    assert beginnings(*[12] * 18) == [12, 24, 60, 120]
     assert beginnings(*[20] * 5) == [20, 40, 60, 80]
     rng = np.random.default_rng(0)
     for _ in range(50):
