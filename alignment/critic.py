@@ -162,9 +162,10 @@ class Critic:
         spans = features.spans
         if len(spans) == 1:
             return list(spans[0]), f"{verdict}. The answer is a single sentence."
-        *without, whole = self.probability(
-            [read_without(features, s) for s in range(len(spans))] + [read_answer(features).whole]
-        )
+        scored = [read_without(features, s) for s in range(len(spans))] + [read_answer(features)]
+        if p < 0.5:  # what speaks for an answer speaks for the whole of it
+            scored = [reading.whole for reading in scored]
+        *without, whole = self.probability(scored)
         change = whole - np.array(without)
         best = int(change.argmax() if p >= 0.5 else change.argmin())
         side = "most for a violation" if p >= 0.5 else "most for its being fine"

@@ -8,7 +8,7 @@ K layers, D width, W word checks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,16 +48,25 @@ def read_answer(features: Features) -> Reading:
 
 
 def read_without(features: Features, sentence: int) -> Reading:
-    """The whole as if one sentence were not there (its tokens are left out; the others keep their states)."""
+    """As `read_answer` of the answer without one sentence: its tokens are left out, the others keep their states."""
     rest = np.arange(len(features.spans)) != sentence
     start, end = features.spans[sentence]
-    words = read_words(features.text[:start] + features.text[end:])[None]
-    if not rest.any():
-        zero = np.zeros_like(features.mean_KD)
-        return Reading(zero[None], _peaks(zero)[None], words)
-    share_S = features.sentence_tokens_S[rest] / features.sentence_tokens_S[rest].sum()
-    mean = np.einsum("s,skd->kd", share_S, features.sentence_mean_SKD[rest])
-    return Reading(mean[None], _peaks(features.sentence_peak_SKD[rest].max(axis=0))[None], words)
+    gone = end - start
+    tokens_S = features.sentence_tokens_S[rest]
+    zero = np.zeros_like(features.mean_KD)
+    share_S = tokens_S / max(int(tokens_S.sum()), 1)
+    return read_answer(
+        replace(
+            features,
+            text=features.text[:start] + features.text[end:],
+            mean_KD=np.einsum("s,skd->kd", share_S, features.sentence_mean_SKD[rest]),
+            peak_KD=features.sentence_peak_SKD[rest].max(axis=0) if rest.any() else zero,
+            spans=[(a, b) if b <= start else (a - gone, b - gone) for a, b in features.spans if (a, b) != (start, end)],
+            sentence_mean_SKD=features.sentence_mean_SKD[rest],
+            sentence_peak_SKD=features.sentence_peak_SKD[rest],
+            sentence_tokens_S=tokens_S,
+        )
+    )
 
 
 def _ends(tokens_S: NDArray[np.int64]) -> list[int]:
