@@ -118,6 +118,11 @@ def _wilson_size(share: float, half: float) -> float:
 
 def _too_few(n_P: Floats, largest: int) -> str | None:
     sizes, fits = np.unique(n_P, return_counts=True)
+    if not largest:
+        return (
+            f"people have judged fewer than {FEWEST_LABELS} answers that the critic learns from, or found all of them "
+            f"of one kind"
+        )
     if largest < FEWEST_LABELS:
         return f"people have judged {largest} answers that the critic learns from; {FEWEST_LABELS} are needed"
     if len(sizes) < FEWEST_SIZES or (fits >= 2).sum() < FEWEST_SIZES - 1:

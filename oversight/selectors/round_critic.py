@@ -27,6 +27,7 @@ TABLES = {
     ),
 }  # fmt: skip
 FAILURES = ("critique_failed", "critic_called_best", "critic_called_worst")
+SHOWN = 8  # rows of a table before the rest is folded away
 NAMES = (*FACTS, *ROUTING, *TABLES, *FAILURES)
 
 
@@ -44,6 +45,7 @@ class Table:
     columns: tuple[str, str]
     words: str
     rows: list[Number]
+    more: list[Number]  # what is folded away
     reason: str  # why there is none, where the round says so
 
 
@@ -99,10 +101,10 @@ def read_critic(round: Round) -> CriticView:
 
 def _table(name: str, numbers: list[Number]) -> Table:
     title, first, second, words = TABLES[name]
-    kept = [replace(n, group=n.group.replace("|", " and ")) for n in numbers if n.value is not None]
-    rows = sorted(kept, key=lambda n: -(n.value or 0))
+    kept = [replace(n, group=n.group.replace("|", " and ") or "mean of all") for n in numbers if n.value is not None]
+    rows = sorted(kept, key=lambda n: (n.group != "mean of all", -(n.value or 0)))
     reason = "" if rows else next((n.reason for n in numbers if n.reason), "the round gave no reason")
-    return Table(name, title, (first, second), words, rows, reason)
+    return Table(name, title, (first, second), words, rows[:SHOWN], rows[SHOWN:], reason)
 
 
 def _failures(points: dict[str, list[Number]]) -> Failures | None:

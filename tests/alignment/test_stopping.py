@@ -95,7 +95,7 @@ def test_flat_curves_promise_nothing_and_steep_ones_are_covered() -> None:
 @pytest.mark.parametrize(
     ("curve", "why"),
     [
-        ([], "people have judged 0 answers that the critic learns from; 20 are needed"),
+        ([], "fewer than 20 answers that the critic learns from, or found all of them of one kind"),
         ([(3, 0.6), (6, 0.7), (12, 0.8)] * 3, "people have judged 12 answers"),
         ([(20, 0.7), (40, 0.8)] * 3, "has 6 usable fits of 2 sizes"),
         ([(10, 0.6), (20, 0.7), (40, 0.8)], "has 3 usable fits of 3 sizes"),

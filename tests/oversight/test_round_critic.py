@@ -190,6 +190,9 @@ def test_a_round_that_is_not_there_has_no_picture(client_for: For) -> None:
 def test_read_critic_asks_once(django_assert_num_queries: Callable[..., object]) -> None:
     round = make_learnt(make_experiment())
     for number in range(30):
-        measure(round, "critic_error_correlation", 0.1, group=f"a|{number}")
+        measure(round, "critic_error_correlation", number / 100, group=f"a|{number}")
+    measure(round, "critic_error_correlation", 0.15)
     with django_assert_num_queries(1):  # type: ignore[attr-defined]
-        assert len(read_critic(round).tables[0].rows) == 30
+        table = read_critic(round).tables[0]
+    assert [number.group for number in table.rows[:2]] == ["mean of all", "a and 29"]
+    assert (len(table.rows), len(table.more)) == (8, 23)
