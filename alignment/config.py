@@ -11,6 +11,7 @@ Objective = Literal["conformity", "competence"]
 PROFILES = ("tiny", "laptop", "gpu")
 # The names in `policies.POLICIES`, repeated because this module loads without numpy.
 POLICIES = ("random", "uncertainty", "disagreement", "bald", "error_reduction", "diversity", "risk", "mix")
+RETIRED = ("critic_confidence",)  # settings of earlier versions, whose rounds can still be finished; `risk_alpha` now
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class RoundConfig:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
+        row = {name: value for name, value in row.items() if name not in RETIRED}
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(row) - known)
         if unknown:
