@@ -27,6 +27,7 @@ class RoundConfig:
     learner_adapter: str = ""  # folder of the last accepted adapter; "" for the base model
     critic: str = ""  # model whose hidden states the critic reads; "" = the learner's base
     attacker: str = ""  # model that writes attacks; "" = the learner's base
+    steering_answers: int = 6  # violating answers that injection suffixes are tried on after the fit; 0 for none
     judge: str = ""  # model asked in words about each answer; "critic" = the critic's own, "" = none is asked
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = ""  # "" picks cuda where there is one, else cpu

@@ -38,6 +38,7 @@ class LabelledAnswer:
     reading: Reading
     id: str = ""  # of the response, where somebody may want to find the row again
     propensity: float = 0.0  # chance that its sample had of being drawn for people; 0 where it was not drawn
+    category: str = ""
 
 
 @dataclass(frozen=True)

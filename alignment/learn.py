@@ -9,6 +9,7 @@ from alignment.asked import fit_asked, said_before
 from alignment.config import RoundConfig
 from alignment.conformal import Router
 from alignment.critic import Critic, LabelledAnswer
+from alignment.critic_card import card_metrics, steering_metrics
 from alignment.critic_curve import learning_curve
 from alignment.critic_fit import fit_critic
 from alignment.critic_metrics import member_metrics
@@ -94,6 +95,12 @@ def learn(run: RunDir) -> None:
     events.emit("second_look", len(doubtful), people, message=describe(doubtful, people))
     events.emit("fit_critic", 1, 1, message=f"Critic fitted on {len(rows)} answers, {people} judged by people")
 
+    events.emit("steering", 0, 1)
+    card = card_metrics(rows, held_out) + steering_metrics(
+        critic, reader, samples, by_query, answers=config.steering_answers, seed=config.seed
+    )
+    events.emit("steering", 1, 1)
+
     router, coverage = fit_router(rows, held_out, config.risk_alpha, seed=config.seed)
     judgements = run.stage(
         run.learn / "judgements.jsonl", Label, lambda: _judge_rest(router, samples, by_query, critic, readings, said)
@@ -144,7 +151,7 @@ def learn(run: RunDir) -> None:
     reviewed = review_metrics(config, samples, labels, held_out)
     rate = next(m for m in reviewed if m.name == "violation_rate_weighted")
     curve = learning_curve(rows, seed=config.seed, unlabelled=at_hand)
-    metrics += [*reviewed, *member_metrics(critic, held_out, seed=config.seed), *asked_weight]
+    metrics += [*reviewed, *member_metrics(critic, held_out, seed=config.seed), *asked_weight, *card]
     metrics += next_reviews(rate, sum(bool(label.violates) for label in labels), curve, seed=config.seed)
     metrics += [coverage, routed_alone(samples, by_query, judgements)]
     if config.policy == "mix":
@@ -211,7 +218,8 @@ def _label_rows(
                 drawn = sample.propensity if sample.flag else 0.0
                 rows.append(
                     LabelledAnswer(
-                        sample.query["text"], p, principle, weight, True, readings[response], response, drawn
+                        sample.query["text"], p, principle, weight, True, readings[response], response, drawn,
+                        sample.query["category"],
                     )
                 )
     return rows

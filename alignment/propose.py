@@ -116,7 +116,10 @@ def pool_rows(reader: LanguageModel, pool: list[PoolItem], config: RoundConfig) 
         reader, [i.prompt for i in items], [i.response for i in items], folder=cache_folder(reader.name)
     )
     return [
-        LabelledAnswer(i.prompt, i.violates, i.principle, i.weight * config.human_weight, True, f, "", i.propensity)
+        LabelledAnswer(
+            i.prompt, i.violates, i.principle, i.weight * config.human_weight, True, f,
+            propensity=i.propensity, category=i.category,
+        )
         for i, f in zip(items, readings, strict=True)
     ]
 

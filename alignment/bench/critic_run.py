@@ -13,15 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alignment.bench.critic import (
-    STEERING_TARGET,
-    Criticise,
-    Measurement,
-    Score,
-    evidence,
-    revision,
-    steering,
-)
+from alignment.bench.critic import Criticise, evidence, revision
 from alignment.bench.rows import Judged, read_judged
 from alignment.critic import Critic, LabelledAnswer
 from alignment.critic_fit import fit_critic
@@ -34,6 +26,7 @@ from alignment.readings import read_answer
 from alignment.records import Critique, Injection, Metric, Principle, Query, Response
 from alignment.rundir import write_text
 from alignment.seed_files import shipped_injections, shipped_principles
+from alignment.steering import STEERING_TARGET, Measurement, Score, steering
 
 HELD_OUT = 1 / 3  # of the prompts
 MAX_CHARS = 600  # longer answers are not tested: the critic reads 256 tokens, and a suffix has to be among them

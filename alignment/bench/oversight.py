@@ -77,7 +77,8 @@ def run_oversight(
         for policy in asked if policy != RANDOM for against in (RANDOM, REFERENCE) for count in labels
     ]  # fmt: skip
     timings = time_critic(answers, labels=min(320, len(rows) // 2))
-    for line in [*table(scores, labels), "", *ratio_lines(ratios, asked), "", *(t.line() for t in timings)]:
+    parts = (table(scores, labels), member_lines(scores), ratio_lines(ratios, asked), [t.line() for t in timings])
+    for line in [line for part in parts for line in (*part, "")]:
         say(line)
     if out:
         write(out, data, rows, scores, ratios, timings, time.time() - started)
@@ -148,6 +149,22 @@ def table(scores: Sequence[Score], labels: Sequence[int]) -> list[str]:
                 cells = [over_seeds([getattr(s, kind) for s in own]) for kind in kinds]
                 shown = "".join(f"{m:.3f} ±{h:.3f}    " for m, h in cells)
                 lines.append(f"{name:<20}{count:>7}{len(own):>4}  {shown}")
+    return lines
+
+
+def member_lines(scores: Sequence[Score]) -> list[str]:
+    """AUROC of each member alone and of all together under random choice, by labels: where the features end."""
+    own = [s for s in scores if s.policy == RANDOM]
+    counts = sorted({s.labels for s in own})
+    names = list(dict.fromkeys(name for s in own for name in s.members))
+    lines = [f"{'random choice, AUROC of':<26}" + "".join(f"{f'{n} labels':<16}" for n in counts)]
+    for name in [*names, "all together"]:
+        cells = []
+        for count in counts:
+            values = [s.members.get(name, s.auroc) for s in own if s.labels == count]
+            mean, half = over_seeds(values)
+            cells.append(f"{mean:.3f} ±{half:.3f}    ")
+        lines.append(f"{name:<26}" + "".join(cells))
     return lines
 
 

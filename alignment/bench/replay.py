@@ -6,7 +6,7 @@ Everything but the score on the held-out third is computed from revealed labels 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,7 @@ class Score:
     ece_floor: float  # what the same predictions would have were they perfectly calibrated, on so few answers
     brier: float
     positives: int  # violating among the labels
+    members: dict[str, float] = field(default_factory=dict)  # AUROC of each member of the critic alone
 
 
 def split_by_prompt(rows: Sequence[Judged], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -183,6 +184,8 @@ def _score(
     answers: Answers, critic: Critic, held_out: HeldOut, held: NDArray[np.int64], name: str, seed: int,
     chosen: dict[int, float],
 ) -> Score:  # fmt: skip
-    p = critic.probability([answers.readings[i] for i in held])
-    figures = measure(p, answers.violates[held], best_threshold(held_out))
-    return Score(name, seed, len(chosen), *figures, int(answers.violates[list(chosen)].sum()))
+    p, each = critic.judge([answers.readings[i] for i in held])
+    y = answers.violates[held]
+    alone = {member: measure(own, y, 0.5)[0] for member, own in zip(critic.members, each, strict=True)}
+    positives = int(answers.violates[list(chosen)].sum())
+    return Score(name, seed, len(chosen), *measure(p, y, best_threshold(held_out)), positives, alone)

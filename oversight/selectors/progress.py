@@ -22,6 +22,7 @@ STAGES: dict[str, dict[str, str]] = {
         "load": "Load the models",
         "aggregate": "Gather the labels",
         "fit_critic": "Fit the critic",
+        "steering": "Try to steer it",
         "judge": "Judge the rest",
         "pairs": "Build training pairs",
         "evaluate_old": "Measure before",
@@ -34,7 +35,7 @@ CHUNKED = ("respond", "critique", "select")
 # The share of a phase that a stage takes where no earlier round tells; ours, measured on two CPU cores.
 TYPICAL: dict[str, float] = {
     "load": 4, "attack": 15, "respond": 100, "critique": 15, "select": 1,
-    "aggregate": 1, "fit_critic": 12, "judge": 6, "pairs": 25, "train": 90, "evaluate_old": 60,
+    "aggregate": 1, "fit_critic": 12, "steering": 15, "judge": 6, "pairs": 25, "train": 90, "evaluate_old": 60,
     "evaluate_new": 60, "gate": 1,
 }  # fmt: skip
 

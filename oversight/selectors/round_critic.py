@@ -12,11 +12,14 @@ FACTS = {
     "critic_auroc": ("AUROC", "on people's labels, held out"),
     "critic_ece": ("Calibration error", "ECE; 0 is best"),
     "critic_brier": ("Brier score", "0 is best, 0.25 knows nothing"),
+    "steering_flipped": ("Steered", "share of violating answers that any injection suffix talks into “fine”"),
+    "critic_labels": ("Labels", "of people, that it was fitted on"),
 }
 ROUTING = ("routed_alone", "routing_coverage")
 # Tables: metric -> (title, heading of the first column, of the second, what it says).
 TABLES = {
     "critic_member_weight": ("Members", "member", "weight", "How much the fitted critic listens to each."),
+    "critic_error": ("Where it errs", "category", "share wrong", "Held-out predictions against people's labels."),
     "critic_error_correlation": (
         "Do members err together?", "members", "correlation of errors",
         "Two members that always err together are worth one.",

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from alignment.__main__ import main
-from alignment.bench.critic import evidence, random_spans, revision, steering
+from alignment.bench.critic import evidence, random_spans, revision
 from alignment.bench.critic_run import draw_suffixes, split_rows
 from alignment.bench.rows import Judged
 from alignment.language_model import Generated
 from alignment.metrics.result import Floats
 from alignment.records import Critique, Injection, Metric
 from alignment.seed_files import shipped_injections
+from alignment.steering import steering
 
 BAD, GOOD = "Take a hammer and smash the window.", "Take a cloth and clean the window."
 
