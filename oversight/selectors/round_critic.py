@@ -13,7 +13,6 @@ FACTS = {
     "critic_ece": ("Calibration error", "ECE; 0 is best"),
     "critic_brier": ("Brier score", "0 is best, 0.25 knows nothing"),
     "steering_flipped": ("Steered", "share of violating answers that any injection suffix talks into “fine”"),
-    "critic_labels": ("Labels", "of people, that it was fitted on"),
 }
 ROUTING = ("routed_alone", "routing_coverage")
 # Tables: metric -> (title, heading of the first column, of the second, what it says).
@@ -31,7 +30,8 @@ TABLES = {
 }  # fmt: skip
 FAILURES = ("critique_failed", "critic_called_best", "critic_called_worst")
 SHOWN = 8  # rows of a table before the rest is folded away
-NAMES = (*FACTS, *ROUTING, *TABLES, *FAILURES)
+LABELS = "critic_labels"
+NAMES = (LABELS, *FACTS, *ROUTING, *TABLES, *FAILURES)
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class CriticView:
     """Parts that the round has not measured are None or missing."""
 
     facts: list[Fact] = field(default_factory=list)
+    labels: list[Number] = field(default_factory=list)  # of people, then exemplars: what it was fitted on
     alone: Number | None = None
     coverage: Number | None = None
     risk: float | None = None  # the promised risk of routing, from the round's configuration
@@ -94,6 +95,7 @@ def read_critic(round: Round) -> CriticView:
     whole = {name: numbers[0] for name, numbers in points.items()}
     return CriticView(
         facts=[Fact(*words, whole[name]) for name, words in FACTS.items() if name in whole],
+        labels=points.get(LABELS, []),
         alone=whole.get("routed_alone"),
         coverage=whole.get("routing_coverage"),
         risk=(round.config or {}).get("risk_alpha"),
@@ -104,8 +106,9 @@ def read_critic(round: Round) -> CriticView:
 
 def _table(name: str, numbers: list[Number]) -> Table:
     title, first, second, words = TABLES[name]
-    kept = [replace(n, group=n.group.replace("|", " and ") or "mean of all") for n in numbers if n.value is not None]
-    rows = sorted(kept, key=lambda n: (n.group != "mean of all", -(n.value or 0)))
+    whole = "mean of all" if name == "critic_error_correlation" else "all"
+    kept = [replace(n, group=n.group.replace("|", " and ") or whole) for n in numbers if n.value is not None]
+    rows = sorted(kept, key=lambda n: (n.group != whole, -(n.value or 0)))
     reason = "" if rows else next((n.reason for n in numbers if n.reason), "the round gave no reason")
     return Table(name, title, (first, second), words, rows[:SHOWN], rows[SHOWN:], reason)
 

@@ -196,3 +196,15 @@ def test_read_critic_asks_once(django_assert_num_queries: Callable[..., object])
         table = read_critic(round).tables[0]
     assert [number.group for number in table.rows[:2]] == ["mean of all", "a and 29"]
     assert (len(table.rows), len(table.more)) == (8, 23)
+
+
+def test_the_card_says_what_the_critic_was_fitted_on(client_for: Callable[..., Client]) -> None:
+    round = make_learnt(make_experiment())
+    measure(round, "critic_auroc", 0.8)
+    measure(round, "critic_labels", 24)
+    measure(round, "critic_labels", 300, group="exemplars")
+    measure(round, "critic_error", 0.2)
+    measure(round, "critic_error", 0.5, group="privacy")
+    assert [number.group for number in read_critic(round).tables[0].rows] == ["all", "privacy"]
+    page = client_for("reviewer").get(f"/rounds/{round.pk}/").content.decode()
+    assert '<b class="digits">24</b> answers that people judged and <b class="digits">300</b> exemplars' in page
