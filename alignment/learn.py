@@ -90,10 +90,10 @@ def learn(run: RunDir) -> None:
          "asked_weight": critic.asked_weight, "asked_spread": critic.asked_spread,
          "human_answers": people, "answers": len(rows)},
     )  # fmt: skip
+    events.emit("fit_critic", 1, 1, message=f"Critic fitted on {len(rows)} answers, {people} judged by people")
     doubtful = find_doubtful(held_out, by_query)
     write_rows(run.learn / "second_look.jsonl", doubtful)
     events.emit("second_look", len(doubtful), people, message=describe(doubtful, people))
-    events.emit("fit_critic", 1, 1, message=f"Critic fitted on {len(rows)} answers, {people} judged by people")
 
     events.emit("steering", 0, 1)
     card = card_metrics(rows, held_out) + steering_metrics(

@@ -50,6 +50,9 @@ def run_critic_bench(
     `labels`: people's labels in the fit. `per_family`: so many suffixes of each family (0: all; fewer is quicker).
     `dtype`: as rounds of the laptop profile have it, so that their cached features of the exemplars are used.
     """
+    if n < 2 or labels < 1 or per_family < 0:
+        given = f"n is {n}, labels {labels}, per-family {per_family}"
+        raise ValueError(f"{given}; need n >= 2, labels >= 1, per-family >= 0")
     started = time.time()
     split = split_rows(read_judged(data), n=n, labels=labels, seed=seed)
     model = LanguageModel.load(model_name, dtype=dtype)

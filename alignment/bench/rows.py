@@ -29,6 +29,8 @@ def read_judged(path: Path) -> list[Judged]:
     `human_scores` (numbers in [0, 1]); where both are given, `violates` decides. `category` is optional.
     Raises ValueError with file and line where a row cannot be used, and where there is none.
     """
+    if not path.is_file():
+        raise ValueError(f"{path} is no file; give the path of a JSONL file with a judged answer a line")
     rows = []
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):

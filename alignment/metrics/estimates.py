@@ -6,14 +6,13 @@ critic says of the others is used too in `all_samples.py`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from alignment.metrics.rates import wilson
-from alignment.metrics.result import Z95, Floats, Interval, measured, not_computable, same_length
+from alignment.metrics.result import Floats, measured, not_computable, same_length
 from alignment.records import Metric
 
 
@@ -66,32 +65,6 @@ def weighted_rate(
     random within equal propensity; where people work down a queue by priority, review it to its end.
     """
     return hajek(name, violates, _inverse(propensity), clusters=clusters, group=group, model=model)
-
-
-def horvitz_thompson(
-    name: str, violates: ArrayLike, propensity: ArrayLike, *, population: int, group: str = "", model: str = "new"
-) -> Metric:
-    """sum(y / pi) / population: unbiased even where `weighted_rate` is not, but noisier; clipped to [0, 1].
-
-    Interval: normal, with Hajek's variance approximation for fixed-size designs of high entropy,
-    n/(n-1) sum (1 - pi)(y/pi - A)^2, A the (1 - pi)-weighted mean of y/pi; about these samples only.
-    Empty, or population 0: no value. One sample: no interval.
-    """
-    y, w = np.asarray(violates, dtype=np.float64), _inverse(propensity)
-    n = same_length(violates=y, propensity=w)
-    if n == 0 or population <= 0:
-        return not_computable(name, "no sample was reviewed", group=group, model=model)
-    if population < n:
-        raise ValueError(f"population is {population} but {n} samples were drawn from it")
-    share = min(max(float((w * y).sum()) / population, 0.0), 1.0)
-    chance_out = 1 - 1 / w
-    if n == 1:
-        return measured(name, share, None, n, group=group, model=model, note="no interval from one sample")
-    total = float(chance_out.sum())
-    centre = float((chance_out * w * y).sum()) / total if total > 0 else 0.0
-    variance = n / (n - 1) * float((chance_out * (w * y - centre) ** 2).sum()) / population**2
-    half = Z95 * math.sqrt(variance)
-    return measured(name, share, Interval(max(0.0, share - half), min(1.0, share + half)), n, group=group, model=model)
 
 
 def _inverse(propensity: ArrayLike) -> Floats:

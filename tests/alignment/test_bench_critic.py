@@ -10,7 +10,7 @@ import pytest
 
 from alignment.__main__ import main
 from alignment.bench.critic import evidence, random_spans, revision
-from alignment.bench.critic_run import draw_suffixes, split_rows
+from alignment.bench.critic_run import draw_suffixes, run_critic_bench, split_rows
 from alignment.bench.rows import Judged
 from alignment.language_model import Generated
 from alignment.metrics.result import Floats
@@ -183,3 +183,9 @@ def test_the_command_runs_whole_on_the_tiny_model(tmp_path: Path, capsys: pytest
     assert {m["name"] for m in written["metrics"]} >= {"steering_flipped", "evidence_difference", "revision_gain"}
     assert (written["n"], written["labels"], written["suffixes"]) == (8, 20, 18)
     assert "steering" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [{"n": 0}, {"labels": 0}, {"per_family": -1}])
+def test_a_size_that_measures_nothing_is_named(wrong: dict[str, int], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="need n >= 2, labels >= 1, per-family >= 0"):
+        run_critic_bench("tiny", tmp_path / "none.jsonl", **({"n": 4, "seed": 0} | wrong))  # type: ignore[arg-type]

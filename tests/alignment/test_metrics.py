@@ -254,13 +254,6 @@ def test_no_violation_still_has_an_interval_of_kish_size() -> None:
     assert (metric.value, metric.ci_high) == (0, pytest.approx(rates.wilson(0, 25 / 9).high))
 
 
-def test_horvitz_thompson_by_hand() -> None:
-    metric = estimates.horvitz_thompson("rate", [1, 0], [0.5, 0.25], population=6)
-    assert metric.value == pytest.approx(1 / 3)
-    # A = 0.8; 2/1 * (0.5 * 1.2^2 + 0.75 * 0.8^2) / 36
-    assert metric.ci_high == pytest.approx(1 / 3 + 1.959964 * math.sqrt(2.4 / 36), abs=1e-6)
-
-
 def test_estimates_say_why_there_are_none() -> None:
     assert estimates.weighted_rate("r", [], []).reason.endswith("no sample was reviewed")
     with pytest.raises(ValueError, match=r"propensity holds 0\.0"):

@@ -21,26 +21,6 @@ HTMX = {"HX-Request": "true"}
 SPAN = {"answer": 0, "start": 0, "end": 4, "principle": "no-fraud"}
 
 
-@pytest.fixture
-def ada(db):
-    return make_user(username="ada")
-
-
-@pytest.fixture
-def bob(db):
-    return make_user(username="bob")
-
-
-@pytest.fixture
-def lea(db):
-    return make_user("lead", username="lea")
-
-
-@pytest.fixture
-def round_(db):
-    return make_round()
-
-
 def make_dispute(round_, ada, bob, **fields):
     """Ada says that A violates, Bob that both are fine; two were wanted, so it waits for a lead."""
     sample = make_sample(round=round_, wanted=2, status="disputed", disputed=True, **fields)

@@ -15,16 +15,6 @@ from tests.factories import make_review, make_round, make_sample, make_user
 from tests.hostile import HOSTILE
 
 
-@pytest.fixture
-def ada(db):
-    return make_user(username="ada")
-
-
-@pytest.fixture
-def page(ada, client_for):
-    return client_for(ada)
-
-
 def text(answer):
     return " ".join(answer.content.decode().split())
 

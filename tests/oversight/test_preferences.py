@@ -12,11 +12,6 @@ from tests.factories import make_constitution, make_sample, make_user
 
 
 @pytest.fixture
-def ada(db):
-    return make_user(username="ada")
-
-
-@pytest.fixture
 def page(ada, client_for):
     make_constitution()  # names the category "privacy"
     return client_for(ada)

@@ -16,16 +16,6 @@ from oversight.selectors import similar
 from tests.factories import make_lease, make_review, make_round, make_sample, make_user
 
 
-@pytest.fixture
-def ada(db):
-    return make_user(username="ada")
-
-
-@pytest.fixture
-def page(ada, client_for):
-    return client_for(ada)
-
-
 def fields(html):
     return {name: re.search(f'name="{name}" value="([^"]*)"', html)[1] for name in ("token", "key")}
 

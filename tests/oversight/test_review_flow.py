@@ -20,16 +20,6 @@ from tests.factories import make_experiment, make_lease, make_review, make_round
 HTMX = {"HX-Request": "true"}
 
 
-@pytest.fixture
-def ada(db):
-    return make_user(username="ada")
-
-
-@pytest.fixture
-def page(ada, client_for):
-    return client_for(ada)
-
-
 def fields(html):
     return {name: re.search(f'name="{name}" value="([^"]*)"', html)[1] for name in ("token", "key")}
 

@@ -18,16 +18,6 @@ HTMX = {"HX-Request": "true"}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>{{ 7|add:7 }}\"'>"
 
 
-@pytest.fixture
-def ada(db):
-    return make_user(username="ada")
-
-
-@pytest.fixture
-def page(ada, client_for):
-    return client_for(ada)
-
-
 def fields(html):
     """The judgement form's hidden fields."""
     return {name: re.search(f'name="{name}" value="([^"]*)"', html)[1] for name in ("token", "key")}

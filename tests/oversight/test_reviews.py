@@ -28,16 +28,6 @@ def judge(user, claim, action="approve", *, key=None, **said):
 
 
 @pytest.fixture
-def ada(db):
-    return make_user(username="ada")
-
-
-@pytest.fixture
-def bob(db):
-    return make_user(username="bob")
-
-
-@pytest.fixture
 def round_(db):
     """Two samples wait: "first" is served first."""
     round_ = make_round()

@@ -210,16 +210,6 @@ def test_the_tag_takes_tuples_and_dataclasses():
 # --- Pages ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def ada(db):
-    return make_user(username="ada")
-
-
-@pytest.fixture
-def page(ada, client_for):
-    return client_for(ada)
-
-
 @pytest.mark.parametrize(("name", "text"), HOSTILE, ids=[name for name, _ in HOSTILE])
 def test_hostile_texts_do_nothing_in_the_workbench(name, text, page, ada):
     sample = make_sample(prompt=text, answers=(text, "fine"))

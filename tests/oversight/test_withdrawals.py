@@ -23,26 +23,6 @@ from tests.hostile import HOSTILE
 PLAIN = ("violates", "principles", "preferred", "rewrite", "rewrite_of", "how")
 
 
-@pytest.fixture
-def ada(db):
-    return make_user(username="ada")
-
-
-@pytest.fixture
-def bob(db):
-    return make_user(username="bob")
-
-
-@pytest.fixture
-def lea(db):
-    return make_user("lead", username="lea")
-
-
-@pytest.fixture
-def round_(db):
-    return make_round()
-
-
 def judge(user, sample, action="approve", **said):
     """As the workbench does it, whatever the queue would serve."""
     lease = leases.take(sample=sample, user=user)
