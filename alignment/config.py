@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
-Objective = Literal["conformity", "competence"]
+Objective = Literal["conformity", "competence", "joint"]
+ATTACKS = ("archive", "random")
 PROFILES = ("tiny", "laptop", "gpu")
 # The names in `policies.POLICIES`, repeated because this module loads without numpy.
 POLICIES = ("random", "uncertainty", "disagreement", "bald", "error_reduction", "diversity", "risk", "mix")
@@ -33,6 +34,9 @@ class RoundConfig:
     device: str = ""  # "" picks cuda where there is one, else cpu
 
     # propose
+    attacker_adapter: str = ""  # folder of the attacker's own adapter, tuned on its successes; "" for none
+    attack_policy: str = "archive"  # how attacks are searched: "archive" (quality-diversity) or "random"
+    multi_turn: int = 6  # of the attacks, those of two or three turns
     attacks: int = 56  # unsafe queries a round, before their look-alikes
     lookalikes: int = 16  # harmless look-alikes answered in propose, so that over-refusal is seen
     competence: int = 20  # competence queries a round
@@ -81,8 +85,10 @@ class RoundConfig:
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
             raise ValueError(f"profile {self.profile!r} is not one of {', '.join(PROFILES)}")
-        if self.objective not in ("conformity", "competence"):
-            raise ValueError(f"objective {self.objective!r} is neither conformity nor competence")
+        if self.objective not in ("conformity", "competence", "joint"):
+            raise ValueError(f"objective {self.objective!r} is none of conformity, competence, joint")
+        if self.attack_policy not in ATTACKS:
+            raise ValueError(f"attack_policy {self.attack_policy!r} is not one of {', '.join(ATTACKS)}")
         for name in ("responses", "chunk", "batch", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")

@@ -107,7 +107,11 @@ class Injection(Record):
 
 @dataclass(frozen=True)
 class Query(Record):
-    """One prompt put to the learner. `parent` is the id of the query it was made from, if any."""
+    """One prompt put to the learner. `parent` is the id of the query it was made from, if any.
+
+    `history` holds the turns before `text` in an attack of several turns, oldest first, as
+    {"role": "user" | "assistant", "content": ...}; the assistant's turns are the learner's own.
+    """
 
     id: str
     text: str
@@ -121,6 +125,7 @@ class Query(Record):
     parent: str | None = None
     written_by: Author = "seed"
     task: dict[str, Any] | None = None
+    history: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -240,6 +245,7 @@ class Pair(Record):
     source: str
     query: str | None = None
     principle: str = ""
+    history: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
