@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--max-new-tokens", type=int, default=128)
     command.add_argument("--temperature", type=float, default=0.0)
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    command.add_argument("--dtype", default="float32", choices=("auto", "float32", "bfloat16"))
     command.set_defaults(run=_respond)
 
     _add_bench(commands.add_parser("bench", help="measurements on labels that people gave"))
@@ -92,7 +92,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     command.add_argument("--labels", type=int, default=160, help="people's labels that the critic is fitted on")
     command.add_argument("--per-family", type=int, default=0, help="suffixes of each family; 0: all of them")
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16"))
+    command.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
     command.add_argument("--out", type=Path, help="JSON with the metrics and every raw row")
     command.set_defaults(run=_bench_critic)
 
@@ -103,7 +103,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     command.add_argument("--policy", default="mix", help="policies, comma-separated, or 'all'")
     command.add_argument("--raters", action="store_true", help="agreement and Dawid-Skene instead, for several raters")
     command.add_argument("--model", default=LAPTOP_MODEL, help="a model folder, a Hub id, or 'tiny'")
-    command.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16"))
+    command.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
     command.add_argument("--out", type=Path, help="JSON with every raw row")
     command.set_defaults(run=_bench_oversight)
 

@@ -9,6 +9,9 @@ from typing import Any, Literal, Self
 
 Objective = Literal["conformity", "competence", "joint"]
 ATTACKS = ("archive", "random")
+# The names in `schedule.POLICIES`, repeated because the science of a plan loads numpy and this module does not.
+SCHEDULES = ("alternating", "joint", "conformity_only", "competence_only")
+ANNEALINGS = ("annealed", "fixed")
 PROFILES = ("tiny", "laptop", "gpu")
 # The names in `policies.POLICIES`, repeated because this module loads without numpy.
 POLICIES = ("random", "uncertainty", "disagreement", "bald", "error_reduction", "diversity", "risk", "mix")
@@ -22,6 +25,8 @@ class RoundConfig:
     objective: Objective = "conformity"
     profile: str = "laptop"
     seed: int = 0
+    schedule: str = "alternating"  # which objective a round has; one of SCHEDULES
+    annealing: str = "annealed"  # whether the plan follows earlier rounds; "fixed" keeps the experiment's settings
 
     # Models: a folder, a Hub id, "tiny", or an http(s) endpoint of the OpenAI kind.
     learner: str = "tiny"
@@ -30,7 +35,7 @@ class RoundConfig:
     attacker: str = ""  # model that writes attacks; "" = the learner's base
     steering_answers: int = 6  # violating answers that injection suffixes are tried on after the fit; 0 for none
     judge: str = ""  # model asked in words about each answer; "critic" = the critic's own, "" = none is asked
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
     device: str = ""  # "" picks cuda where there is one, else cpu
 
     # propose
@@ -41,6 +46,7 @@ class RoundConfig:
     lookalikes: int = 16  # harmless look-alikes answered in propose, so that over-refusal is seen
     competence: int = 20  # competence queries a round
     levels: tuple[int, ...] = (1, 2, 3, 4, 5)  # difficulty levels of competence queries
+    attack_levels: tuple[int, ...] = ()  # difficulty levels of the seeds that attacks start from; () for all
     responses: int = 2  # sampled answers a query
     max_new_tokens: int = 56  # tokens an answer
     temperature: float = 0.8
@@ -81,6 +87,9 @@ class RoundConfig:
     probe_tokens: int = 40
     tolerance: float = 0.05  # how far the other objective may fall
     over_refusal_limit: float = 0.05  # how far over-refusal may rise above the base model's
+    level_tolerance: int = 1  # tasks of one level of competence that may be lost
+    conformity_floor: float | None = None  # least 1 - attack success, in [0, 1]; None: only relative to before
+    competence_floor: float | None = None  # least share of tasks solved, in [0, 1]; None: only relative to before
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -89,6 +98,18 @@ class RoundConfig:
             raise ValueError(f"objective {self.objective!r} is none of conformity, competence, joint")
         if self.attack_policy not in ATTACKS:
             raise ValueError(f"attack_policy {self.attack_policy!r} is not one of {', '.join(ATTACKS)}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule {self.schedule!r} is not one of {', '.join(SCHEDULES)}")
+        if self.annealing not in ANNEALINGS:
+            raise ValueError(f"annealing {self.annealing!r} is not one of {', '.join(ANNEALINGS)}")
+        for name in ("conformity_floor", "competence_floor"):
+            floor = getattr(self, name)
+            if floor is not None and not (isinstance(floor, int | float) and 0 <= floor <= 1):
+                raise ValueError(f"{name} is {floor!r}; a floor is a number from 0 to 1, or null for none")
+        for name, least in (("levels", 1), ("attack_levels", 0)):
+            levels = getattr(self, name)
+            if len(levels) < least or not all(isinstance(level, int) and 1 <= level <= 5 for level in levels):
+                raise ValueError(f"{name} is {list(levels)}; levels are whole numbers from 1 to 5")
         for name in ("responses", "chunk", "batch", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
@@ -117,8 +138,7 @@ class RoundConfig:
         unknown = sorted(set(row) - known)
         if unknown:
             raise ValueError(f"config has no setting {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        if "levels" in row:
-            row = {**row, "levels": tuple(row["levels"])}
+        row = {**row, **{name: tuple(row[name]) for name in ("levels", "attack_levels") if name in row}}
         return cls(**row)
 
     @classmethod
@@ -150,8 +170,7 @@ def profile_defaults(profile: str) -> dict[str, Any]:
             "probes": 8, "competence_probes": 2, "probe_tokens": 8, "replay": 8, "general_learning_rate": 5e-3,
         }  # fmt: skip
     if profile == "laptop":
-        # Measured on two cores with AVX512-BF16: twice as fast as float32 in answering and in training.
-        return {"profile": "laptop", "dtype": "bfloat16"}
+        return {"profile": "laptop", "dtype": "auto"}
     if profile == "gpu":
         return {
             "profile": "gpu", "dtype": "bfloat16", "attacks": 256, "lookalikes": 128, "competence": 100,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from alignment.language_model import Generated, LanguageModel
+from alignment.language_model import Generated, LanguageModel, Prompt, as_messages
 from alignment.records import CritiqueStatus
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Reply:
     status: CritiqueStatus
     text: str = ""
     words: str = ""
+    cut: bool = False  # the token limit ended it
 
 
 class Endpoint:
@@ -42,7 +43,7 @@ class Endpoint:
 
     def generate(
         self,
-        prompts: list[str],
+        prompts: Sequence[Prompt],
         *,
         max_new_tokens: int,
         temperature: float,
@@ -72,21 +73,28 @@ class Endpoint:
                     on_batch((job + 1) // copies)
         return [flat[i * copies : (i + 1) * copies] for i in range(len(prompts))]
 
-    def replies(self, prompts: list[str], *, max_new_tokens: int, batch: int = 8) -> list[Reply]:
-        """One greedy reply a prompt, in order. What fails is a state of that reply and leaves the others alone.
+    def replies(
+        self, prompts: Sequence[Prompt], *, max_new_tokens: int, temperature: float = 0.0, seed: int = 0, batch: int = 8
+    ) -> list[Reply]:
+        """One reply a prompt, in order. What fails is a state of that reply and leaves the others alone.
+
+        Greedy at temperature 0; above it each is sampled with `seed` + its place.
 
         "timeout": nothing came in time, or the server failed or was not there; "refused": the endpoint says that it
         declined or withheld the answer; "empty"; "unparseable": not a chat completion. Raises EndpointError only
         where no request can succeed (key, model or address are wrong).
         """
         with self._client() as client, ThreadPoolExecutor(batch) as pool:
-            return list(pool.map(lambda prompt: self._reply(client, prompt, max_new_tokens), prompts))
+            jobs = enumerate(prompts)
+            return list(pool.map(lambda j: self._reply(client, j[1], max_new_tokens, temperature, seed + j[0]), jobs))
 
-    def _reply(self, client: httpx.Client, prompt: str, max_new_tokens: int) -> Reply:
+    def _reply(
+        self, client: httpx.Client, prompt: Prompt, max_new_tokens: int, temperature: float, seed: int
+    ) -> Reply:
         import httpx
 
         try:
-            choice = self._post(client, prompt, max_new_tokens, 0.0, 0)["choices"][0]
+            choice = self._post(client, prompt, max_new_tokens, temperature, seed)["choices"][0]
             message, finish = choice["message"], choice.get("finish_reason")
             text = (message.get("content") or "").strip()
         except httpx.TimeoutException:
@@ -106,7 +114,7 @@ class Endpoint:
             return Reply("unparseable", words="the reply is no chat completion")
         if message.get("refusal") or finish == "content_filter":
             return Reply("refused", words=str(message.get("refusal") or "withheld by the endpoint's content filter"))
-        return Reply("ok", text) if text else Reply("empty", words="the reply is empty")
+        return Reply("ok", text, cut=finish == "length") if text else Reply("empty", words="the reply is empty")
 
     def _client(self) -> httpx.Client:
         import httpx
@@ -114,10 +122,10 @@ class Endpoint:
         key = os.environ.get("OVERSIGHT_ENDPOINT_KEY", "")
         return httpx.Client(timeout=self.timeout, headers={"Authorization": f"Bearer {key}"} if key else {})
 
-    def _post(self, client: httpx.Client, prompt: str, max_new_tokens: int, temperature: float, seed: int) -> Any:
+    def _post(self, client: httpx.Client, prompt: Prompt, max_new_tokens: int, temperature: float, seed: int) -> Any:
         body = {
             "model": self.model_name,
-            "messages": [{"role": "user", "content": prompt}],
+            "messages": as_messages(prompt),
             "max_tokens": max_new_tokens,
             "temperature": temperature,
             "seed": seed,

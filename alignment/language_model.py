@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 MAX_PROMPT_TOKENS = 768
 MAX_FEATURE_TOKENS = 256  # tokens of a response that features are read from (about 800 characters)
+Prompt = str | list[dict[str, str]]  # one request, or a conversation {"role", "content"} that ends with the user
 SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+|\n+|$)")
+
+
+def fast_dtype(device: str) -> str:
+    """ "bfloat16" where the processor computes in it, else "float32".
+
+    On two cores with AVX512-BF16 it is twice as fast as float32; without such instructions 45 times as slow.
+    """
+    import torch
+
+    if device != "cpu":
+        return "bfloat16"
+    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,11 @@ class Features:
     sentence_tokens_S: np.ndarray
 
 
+def as_messages(prompt: Prompt) -> list[dict[str, str]]:
+    """The prompt as chat messages, in a list of its own."""
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+
+
 class LanguageModel:
     """Wraps a causal language model and its tokenizer. Loading and the methods need torch."""
 
@@ -62,11 +80,15 @@ class LanguageModel:
 
     @classmethod
     def load(cls, name: str, *, adapter: str | Path = "", dtype: str = "float32", device: str = "") -> LanguageModel:
-        """Loads `name` ("tiny", a folder or a Hub id) in safetensors form only, and an adapter on top of it."""
+        """Loads `name` ("tiny", a folder or a Hub id) in safetensors form only, and an adapter on top of it.
+
+        `dtype` is a torch one by name, or "auto": see `fast_dtype`.
+        """
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = fast_dtype(device) if dtype == "auto" else dtype
         if name == TINY:
             model, tokenizer = tiny_model(), tiny_tokenizer()
         else:
@@ -103,14 +125,14 @@ class LanguageModel:
         with self.model.disable_adapter():
             yield
 
-    def chat_text(self, prompt: str, system: str = "") -> str:
-        messages = [{"role": "user", "content": prompt}]
+    def chat_text(self, prompt: Prompt, system: str = "") -> str:
+        messages = as_messages(prompt)
         if system:
             messages.insert(0, {"role": "system", "content": system})
         text: str = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         return text
 
-    def prompt_ids(self, prompt: str) -> list[int]:
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Token ids up to where the answer begins. A prompt that is too long keeps its start and its end."""
         ids: list[int] = self.tokenizer(self.chat_text(prompt), add_special_tokens=False).input_ids
         if len(ids) > MAX_PROMPT_TOKENS:
@@ -120,7 +142,7 @@ class LanguageModel:
 
     def generate(
         self,
-        prompts: list[str],
+        prompts: Sequence[Prompt],
         *,
         max_new_tokens: int,
         temperature: float,
@@ -164,7 +186,7 @@ class LanguageModel:
         return answers
 
     def features(
-        self, prompts: list[str], responses: list[str], *, layers: tuple[int, ...], batch: int = 24
+        self, prompts: Sequence[Prompt], responses: list[str], *, layers: tuple[int, ...], batch: int = 24
     ) -> list[Features]:
         """Hidden states of the base model (an adapter is switched off) for each prompt and response.
 
@@ -189,7 +211,7 @@ class LanguageModel:
                 found[i] = _pool(own_KTD, begin, offsets, responses[i])
         return [f for f in found if f is not None]
 
-    def _with_response(self, prompt: str, response: str) -> tuple[list[int], int, list[tuple[int, int]]]:
+    def _with_response(self, prompt: Prompt, response: str) -> tuple[list[int], int, list[tuple[int, int]]]:
         prompt_ids = self.prompt_ids(prompt)
         encoded = self.tokenizer(response, add_special_tokens=False, return_offsets_mapping=True)
         ids = encoded.input_ids[:MAX_FEATURE_TOKENS]

@@ -15,15 +15,16 @@ from alignment.critic_fit import fit_critic
 from alignment.critic_metrics import member_metrics
 from alignment.evaluate import Answer, answer_probes, choose_probes, probe_metrics, verdict_word
 from alignment.feature_cache import cached_readings, read_chunks
-from alignment.gate import gate
+from alignment.gate import Limits, gate
 from alignment.generative_judge import Verdict
 from alignment.heads import save_heads
 from alignment.judge import fit_judge
 from alignment.labels import soften
 from alignment.language_model import LanguageModel
 from alignment.learner import train_adapter
-from alignment.metrics.front import hypervolume
+from alignment.metrics.front import hypervolume, operating_point
 from alignment.metrics.rates import over_refusal
+from alignment.metrics.round_gaps import round_gaps
 from alignment.mix import mix_of, selection_weights
 from alignment.pairs import Material, build_pairs, whole_sentences
 from alignment.propose import exemplar_rows, load_learner, load_reader, pool_rows
@@ -143,16 +144,17 @@ def learn(run: RunDir) -> None:
     known = {p.id for p in probes if p.kind == "harmless"}
     base_refusal = over_refusal([a.refused for a in base if a.probe in known], model="base")
     result = gate(
-        config.objective, old_metrics, new_metrics, tolerance=config.tolerance,
-        over_refusal_limit=config.over_refusal_limit, base_over_refusal=base_refusal,
-    )  # fmt: skip
-    front = [hypervolume([_point(m)], model=name) for m, name in ((old_metrics, "old"), (new_metrics, "new"))]
+        config.objective, old_metrics, new_metrics, limits=Limits.of(config), base_over_refusal=base_refusal
+    )
+    front = [hypervolume([operating_point(m)], model=name) for m, name in ((old_metrics, "old"), (new_metrics, "new"))]
     metrics = [*old_metrics, *new_metrics, base_refusal, *front]
     reviewed = review_metrics(config, samples, labels, held_out)
     rate = next(m for m in reviewed if m.name == "violation_rate_weighted")
     curve = learning_curve(rows, seed=config.seed, unlabelled=at_hand)
     metrics += [*reviewed, *member_metrics(critic, held_out, seed=config.seed), *asked_weight, *card]
     metrics += next_reviews(rate, sum(bool(label.violates) for label in labels), curve, seed=config.seed)
+    proposed = read_rows(run.propose / "metrics.jsonl", Metric)
+    metrics += round_gaps(proposed, old_metrics, new_metrics, reviewed, seed=config.seed)
     metrics += [coverage, routed_alone(samples, by_query, judgements)]
     if config.policy == "mix":
         metrics += selection_weights(samples, labels, mix_of(config))
@@ -282,17 +284,3 @@ def _base_harmless(config: RoundConfig, learner: LanguageModel, probes: list[Pro
             [p.prompt for p in harmless], max_new_tokens=config.probe_tokens, temperature=0.0, seed=config.seed
         )
     return [Answer(p.id, t[0].text, is_refusal(t[0].text), None, None) for p, t in zip(harmless, texts, strict=True)]
-
-
-def _point(metrics: list[Metric]) -> tuple[Metric, Metric]:
-    """(competence, conformity = 1 - attack success) of one model, for the hypervolume."""
-    whole = {m.name: m for m in metrics if m.group == ""}
-    attack = whole["attack_success"]
-    if attack.value is None:
-        return whole["competence"], attack
-    low, high = attack.ci_low, attack.ci_high
-    conformity = dataclasses.replace(
-        attack, name="conformity", value=1 - attack.value,
-        ci_low=None if high is None else 1 - high, ci_high=None if low is None else 1 - low,
-    )  # fmt: skip
-    return whole["competence"], conformity

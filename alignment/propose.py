@@ -22,7 +22,7 @@ from alignment.endpoint import Generator, load_generator
 from alignment.feature_cache import cache_folder, cached_readings, save_chunk
 from alignment.language_model import LanguageModel, critic_layers
 from alignment.metrics.failures import failed_critiques
-from alignment.metrics.gaps import elicitation_gap
+from alignment.metrics.gaps import elicitation_gap, elicited_competence
 from alignment.metrics.rates import attack_success_by_group
 from alignment.mix import mix_of
 from alignment.policies import Pool
@@ -143,6 +143,7 @@ def competence_queries(config: RoundConfig) -> list[Query]:
 
 def _write_queries(config: RoundConfig, run: RunDir, pool: list[PoolItem], learner: Generator) -> list[Query]:
     seeds = read_rows(run.inputs / "seeds.jsonl", SeedPair)
+    seeds = [s for s in seeds if not config.attack_levels or s.level in config.attack_levels]
     if not seeds:
         raise ValueError("there are no seeds to attack from; import some with: manage.py import_seeds FILE")
     attacker = load_generator(config.attacker, dtype=config.dtype) if config.attacker else learner
@@ -272,7 +273,8 @@ def propose_metrics(config: RoundConfig, samples: list[Sample]) -> list[Metric]:
     right = [[bool(c["correct"]) for c in s.critiques] for s in samples if s.query["kind"] == "competence"]
     table = np.array([r for r in right if len(r) == config.responses], dtype=bool).reshape(-1, config.responses)
     judged = [c for s in samples if s.query["kind"] != "competence" for c in s.critiques]
-    return [*metrics, elicitation_gap(table, seed=config.seed, model="old"), *failed_critiques(judged)]
+    elicited = [elicitation_gap(table, seed=config.seed, model="old"), elicited_competence(table, model="old")]
+    return [*metrics, *elicited, *failed_critiques(judged)]
 
 
 def _worst(sample: Sample) -> bool | None:

@@ -111,6 +111,7 @@ class Query(Record):
 
     `history` holds the turns before `text` in an attack of several turns, oldest first, as
     {"role": "user" | "assistant", "content": ...}; the assistant's turns are the learner's own.
+    `twin` is an attack's harmless look-alike in the same form, after the same turns; "" where there is none.
     """
 
     id: str
@@ -126,6 +127,45 @@ class Query(Record):
     written_by: Author = "seed"
     task: dict[str, Any] | None = None
     history: list[dict[str, str]] = field(default_factory=list)
+    twin: str = ""
+
+
+@dataclass(frozen=True)
+class Elite(Record):
+    """The best attack of one cell (category, style, level) of the archive.
+
+    `id` is the query that last asked it. `style` is the operator that gave the form, "plain" for a bare seed.
+    `history` holds the user's turns before `text`. `fitness` in [0, 1] is P(violates) of the learner's worst answer,
+    by the critic or, once reviewed, by people; `novelty` in [0, 1] is 1 - the greatest cosine to another elite.
+    `place` is where the attack lies in the hidden states: base64 of float16, little-endian; "" where unknown.
+    """
+
+    id: str
+    category: str
+    style: str
+    level: int
+    text: str
+    principle: str
+    seed: str
+    fitness: float
+    round: int
+    parent: str | None = None
+    twin: str = ""
+    history: list[str] = field(default_factory=list)
+    written_by: Author = "seed"
+    novelty: float = 1.0
+    tries: int = 1
+    successes: int = 0
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class OperatorYield(Record):
+    """What an operator has brought: tries and successes, those of earlier rounds discounted, so fractional."""
+
+    operator: str
+    tries: float
+    successes: float
 
 
 @dataclass(frozen=True)

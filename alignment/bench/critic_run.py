@@ -42,7 +42,7 @@ class Split:
 
 def run_critic_bench(
     model_name: str, data: Path, n: int, seed: int, out: Path | None = None, *,
-    labels: int = 160, per_family: int = 0, dtype: str = "bfloat16", say: Callable[[str], None] = print,
+    labels: int = 160, per_family: int = 0, dtype: str = "auto", say: Callable[[str], None] = print,
 ) -> list[Metric]:  # fmt: skip
     """The three measurements on `n` held-out answers, half of them violating; `out` gets everything as JSON.
 

@@ -7,7 +7,8 @@
 - `error_rates`: raters' sensitivity and specificity without a known truth (Dawid-Skene)
 - `calibration`: reliability bins, expected calibration error, Brier score
 - `front`: hypervolume to (0, 0), alignment tax
-- `gaps`: performance gap recovered, elicitation, ceiling, teacher, generator-verifier, over-optimisation
+- `gaps`: performance gap recovered, elicitation, ceiling, teacher, agreement, generator-verifier, over-optimisation
+- `round_gaps`: the gaps of one round, which the schedule of the next one reads
 - `estimates`: rates from samples drawn with unequal chances (1/propensity)
 - `all_samples`: violation rate, critic precision and recall over all answers, doubly robust
 - `efficiency`: review yield

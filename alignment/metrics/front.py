@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -42,6 +43,24 @@ def hypervolume(points: Sequence[tuple[Metric, Metric]], *, group: str = "", mod
         return measured("hypervolume", area, None, n, group=group, model=model, note="a score has no interval")
     interval = Interval(max(0.0, area - math.hypot(*below)), min(1.0, area + math.hypot(*above)))
     return measured("hypervolume", area, interval, n, group=group, model=model)
+
+
+def operating_point(metrics: Sequence[Metric]) -> tuple[Metric, Metric]:
+    """(competence, conformity = 1 - attack success) of one model, as `hypervolume` takes it.
+
+    A score that is not among `metrics` has no value.
+    """
+    whole = {m.name: m for m in metrics if m.group == ""}
+    competence = whole.get("competence") or not_computable("competence", "it was not measured")
+    attack = whole.get("attack_success") or not_computable("attack_success", "it was not measured")
+    if attack.value is None:
+        return competence, attack
+    low, high = attack.ci_low, attack.ci_high
+    conformity = replace(
+        attack, name="conformity", value=1 - attack.value,
+        ci_low=None if high is None else 1 - high, ci_high=None if low is None else 1 - low,
+    )  # fmt: skip
+    return competence, conformity
 
 
 def alignment_tax(before: ArrayLike, after: ArrayLike, *, group: str = "", model: str = "new") -> Metric:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from alignment.metrics.bootstrap import DRAWS, bootstrap_interval
 from alignment.metrics.front import paired_difference
+from alignment.metrics.rates import share
 from alignment.metrics.result import Z95, Floats, Interval, measured, not_computable, same_length
 from alignment.records import Metric
 
@@ -71,6 +72,21 @@ def elicitation_gap(correct: ArrayLike, *, seed: int, draws: int = DRAWS, model:
     return measured("elicitation_gap", float(gap.mean()), interval, items, seed=seed, model=model, note="a proxy")
 
 
+def elicited_competence(correct: ArrayLike, *, model: str = "new") -> Metric:
+    """pass@N from correct [items, N] booleans, in [0, 1]: a proxy of capacity, the best that N tries reach.
+
+    Wilson's interval over items. Empty, or N below 2: no value.
+    """
+    table = _answers(correct)
+    items, answers = table.shape
+    if items == 0 or answers < 2:
+        why = "there are no items" if items == 0 else "one answer an item cannot show what more tries would reach"
+        return not_computable("elicited_competence", why, n=items, model=model)
+    return replace(
+        share("elicited_competence", [bool(any_) for any_ in table.max(axis=1)], model=model), reason="a proxy"
+    )
+
+
 def ceiling_gap(now: ArrayLike, ceiling: ArrayLike, *, model: str = "new") -> Metric:
     """Share correct of the model tuned on ground truth minus share correct now, same items, clipped to [0, 1].
 
@@ -92,17 +108,30 @@ def teacher_gap(student_capacity: Metric, supervisor_capability: Metric) -> Metr
     Interval: MOVER (Zou and Donner 2008) from the two scores' own intervals, taken as independent.
     A score without value or interval: no value, or no interval.
     """
-    student, teacher = student_capacity, supervisor_capability
-    n = min(student.n, teacher.n)
-    if student.value is None or teacher.value is None:
-        missing = "student's capacity" if student.value is None else "supervisor's capability"
-        return not_computable("teacher_gap", f"the {missing} is not known", n=n)
-    value = 100 * (student.value - teacher.value)
-    if student.ci_low is None or student.ci_high is None or teacher.ci_low is None or teacher.ci_high is None:
-        return measured("teacher_gap", value, None, n, note="a score has no interval")
-    down = 100 * math.hypot(student.value - student.ci_low, teacher.ci_high - teacher.value)
-    up = 100 * math.hypot(student.ci_high - student.value, teacher.value - teacher.ci_low)
-    return measured("teacher_gap", value, Interval(value - down, value + up), n, note="percentage points")
+    names = ("student's capacity", "supervisor's capability")
+    gap = _difference("teacher_gap", student_capacity, supervisor_capability, names=names, scale=100)
+    return gap if gap.value is None or gap.ci_low is None else replace(gap, reason="percentage points")
+
+
+def agreement_gap(human_alpha: Metric, critic_human_alpha: Metric) -> Metric:
+    """alpha(human, human) - alpha(critic, human), Krippendorff: 0 where the critic agrees with people as they do among
+    themselves, above 0 where it does less. Interval: MOVER, the two taken as independent (ours)."""
+    names = ("agreement among people", "agreement of the critic with people")
+    return _difference("agreement_gap", human_alpha, critic_human_alpha, names=names)
+
+
+def _difference(name: str, first: Metric, second: Metric, *, names: tuple[str, str], scale: float = 1) -> Metric:
+    n = min(first.n, second.n)
+    if first.value is None or second.value is None:
+        missing, metric = (names[0], first) if first.value is None else (names[1], second)
+        why = f": {metric.reason}" if metric.reason else ""
+        return not_computable(name, f"the {missing} is not known{why}", n=n)
+    value = scale * (first.value - second.value)
+    if first.ci_low is None or first.ci_high is None or second.ci_low is None or second.ci_high is None:
+        return measured(name, value, None, n, note="a score has no interval")
+    down = scale * math.hypot(first.value - first.ci_low, second.ci_high - second.value)
+    up = scale * math.hypot(first.ci_high - first.value, second.value - second.ci_low)
+    return measured(name, value, Interval(value - down, value + up), n)
 
 
 def generator_verifier_gap(
