@@ -126,7 +126,7 @@ def test_learn_leaves_adapter_metrics_gate_and_answers(done: RunDir) -> None:
     answers = read_rows(done.learn / "answers.jsonl", ProbeAnswer)
     assert len(answers) == 8 + 8 + 5 * 2
     gate = read_rows(done.learn / "gate.json", GateResult)[0]
-    assert len(gate.reasons) == 4
+    assert len(gate.reasons) == 6  # the verdict and five checks
 
 
 def test_training_never_sees_a_probe_and_answers_as_many_harmless_as_it_declines(done: RunDir) -> None:
