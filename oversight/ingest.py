@@ -171,10 +171,11 @@ def _save_samples(round: Round, items: list[dict[str, Any]]) -> int:
         return 0
     parents = {query.parent for query, _ in new.values() if query.parent}
     reachable = set(new) | {str(pk) for pk in Query.objects.filter(pk__in=parents).values_list("pk", flat=True)}
-    Query.objects.bulk_create([_query(round, query, reachable) for query, _ in new.values()])
+    queries = [_query(round, query, reachable) for query, _ in new.values()]
+    Query.objects.bulk_create(queries)
     samples = [_sample(round, query, sample) for query, sample in new.values()]
     Sample.objects.bulk_create(samples)
-    search.index_samples((row, row_of[0].text) for row, row_of in zip(samples, new.values(), strict=True))
+    search.index_samples((row, query.searched) for row, query in zip(samples, queries, strict=True))
     Critique.objects.bulk_create([row for _, sample in new.values() for row in _critiques(sample)])
     return sum(sample.status == Sample.Status.QUEUED for sample in samples)
 
@@ -183,9 +184,18 @@ def _query(round: Round, query: records.Query, reachable: set[str]) -> Query:
     return Query(
         id=query.id, round=round, text=query.text, kind=query.kind, category=query.category,
         principle=query.principle, style=query.style, level=query.level, operator=query.operator,
-        written_by=query.written_by, seed_key=query.seed, task=query.task,
+        written_by=query.written_by, seed_key=query.seed, task=query.task, history=_turns(query),
         parent_id=query.parent if query.parent in reachable else None,
     )  # fmt: skip
+
+
+def _turns(query: records.Query) -> list[dict[str, str]]:
+    for turn in query.history:
+        if turn.get("role") not in ("user", "assistant") or not isinstance(turn.get("content"), str):
+            raise ValueError(
+                f"query {query.id}: {turn!r:.200} is no turn; it needs a role, user or assistant, and content"
+            )
+    return query.history
 
 
 def _sample(round: Round, query: records.Query, sample: records.Sample) -> Sample:
@@ -205,7 +215,10 @@ def _sample(round: Round, query: records.Query, sample: records.Sample) -> Sampl
         priority=flag.priority if flag else 0,
         propensity=sample.propensity,
         audit=flag is not None and flag.reason == "audit",
-        content_hash=content_hash(query.text, [response["text"] for response in sample.responses]),
+        content_hash=content_hash(
+            [*(turn["content"] for turn in query.history), query.text],
+            [response["text"] for response in sample.responses],
+        ),
         wanted=reviews_wanted(round.experiment, query.id) if flag else 1,
     )
 
@@ -220,9 +233,9 @@ def reviews_wanted(experiment: Experiment, query_id: str) -> int:
     return experiment.overlap if drawn else 1
 
 
-def content_hash(query: str, responses: list[str]) -> str:
-    """SHA-256 of what a reviewer sees: the query and its answers, in order."""
-    return hashlib.sha256("\0".join([query, *responses]).encode()).hexdigest()
+def content_hash(turns: list[str], responses: list[str]) -> str:
+    """SHA-256 of what a reviewer sees: the turns, of which the last is the query, and its answers, in order."""
+    return hashlib.sha256("\0".join([*turns, *responses]).encode()).hexdigest()
 
 
 def _critiques(sample: records.Sample) -> list[Critique]:

@@ -146,7 +146,7 @@ def rebuild_index() -> int:
         Cell.objects.all().delete()
         done = 0
         for batch in _read_batches():
-            index_samples((sample, sample.query.text) for sample in batch)
+            index_samples((sample, sample.query.searched) for sample in batch)
             done += len(batch)
     tidy_index()
     return done
@@ -155,7 +155,7 @@ def rebuild_index() -> int:
 def _read_batches() -> Iterator[list[Sample]]:
     rows = (
         Sample.objects.select_related("query")
-        .only("round_id", "experiment_id", "kind", "category", "principle", "flag_reason", "responses", "query__text")
+        .only(*CELL, "experiment_id", "responses", "query__text", "query__history")
         .order_by("-experiment_id", "created_at", "id")  # the index sample_recent, backwards
         .iterator(chunk_size=BATCH)
     )

@@ -24,6 +24,13 @@ class Query(UuidModel):
     seed_key = models.CharField(max_length=80, blank=True)
     parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="children")
     task = models.JSONField(null=True)
+    # The turns before `text`, oldest first: {"role": "user" | "assistant", "content": ...}. The learner is "assistant".
+    history = models.JSONField(default=list, blank=True)
+
+    @property
+    def searched(self) -> str:
+        """What the full-text search reads of it: the query itself first, since of much text only the beginning counts."""
+        return "\n".join([self.text, *(turn["content"] for turn in self.history)])
 
 
 class Sample(UuidModel):
@@ -83,7 +90,14 @@ class Sample(UuidModel):
             models.Index(fields=["experiment", "status", "-created_at", "-id"], name="sample_status"),
             models.Index(
                 fields=[
-                    "round", "kind", "category", "principle", "flag_reason", "status", "-created_at", "-id",
+                    "round",
+                    "kind",
+                    "category",
+                    "principle",
+                    "flag_reason",
+                    "status",
+                    "-created_at",
+                    "-id",
                 ],
                 name="sample_cell",
             ),

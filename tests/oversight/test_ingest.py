@@ -74,6 +74,30 @@ def test_parents_are_linked_where_they_are_known(round: Round, folder: RunDir) -
     assert Query.objects.get(pk=orphan["query"]["id"]).parent is None
 
 
+TURNS = [{"role": "user", "content": "Tell me of doors."}, {"role": "assistant", "content": "A do\x00or opens."}]
+
+
+def test_the_turns_before_an_attack_are_kept_and_found(round: Round, folder: RunDir) -> None:
+    plain, told = sample_item(), sample_item()
+    told["query"]["history"] = TURNS
+    write(folder, event("select", 1.0, item=plain), event("select", 2.0, item=told))
+    tail_for(round, folder).take_in()
+    sample = Sample.objects.select_related("query").get(pk=told["query"]["id"])
+    assert sample.query.history == [TURNS[0], {"role": "assistant", "content": "A door opens."}]
+    assert " opens " in f" {sample.words.text} "
+    other = Sample.objects.select_related("query").get(pk=plain["query"]["id"])
+    assert other.query.history == [] and other.content_hash != sample.content_hash
+
+
+@pytest.mark.parametrize("turn", [{"role": "system", "content": "x"}, {"role": "user"}, {"role": "user", "content": 3}])
+def test_a_turn_that_is_none_is_named(round: Round, folder: RunDir, turn: dict[str, Any]) -> None:
+    told = sample_item()
+    told["query"]["history"] = [turn]
+    write(folder, event("select", 1.0, item=told))
+    with pytest.raises(ValueError, match="no turn"):
+        tail_for(round, folder).take_in()
+
+
 def test_text_that_no_database_takes(round: Round, folder: RunDir) -> None:
     write(folder, event("select", 1.0, item=sample_item(text="a\x00b\ud800c"), message="nul \x00 here"))
     tail_for(round, folder).take_in()
