@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 Objective = Literal["conformity", "competence", "joint"]
 ATTACKS = ("archive", "random")
-# The names in `schedule.POLICIES`, repeated because the science of a plan loads numpy and this module does not.
+# The names in `schedule.POLICIES`, repeated because that module stands on this one.
 SCHEDULES = ("alternating", "joint", "conformity_only", "competence_only")
 ANNEALINGS = ("annealed", "fixed")
 PROFILES = ("tiny", "laptop", "gpu")
@@ -42,6 +42,7 @@ class RoundConfig:
     attacker_adapter: str = ""  # folder of the attacker's own adapter, tuned on its successes; "" for none
     attack_policy: str = "archive"  # how attacks are searched: "archive" (quality-diversity) or "random"
     multi_turn: int = 6  # of the attacks, those of two or three turns
+    attacker_steps: int = 12  # training steps of the attacker on its successes, `batch` examples each; 0 for none
     attacks: int = 56  # unsafe queries a round, before their look-alikes
     lookalikes: int = 16  # harmless look-alikes answered in propose, so that over-refusal is seen
     competence: int = 20  # competence queries a round
@@ -166,7 +167,7 @@ def profile_defaults(profile: str) -> dict[str, Any]:
     if profile == "tiny":
         return {
             "profile": "tiny", "learner": "tiny", "attacks": 48, "lookalikes": 8, "competence": 10,
-            "max_new_tokens": 12, "budget": 12, "sft_steps": 4, "preference_steps": 2, "batch": 4,
+            "max_new_tokens": 12, "budget": 12, "sft_steps": 4, "preference_steps": 2, "batch": 4, "attacker_steps": 2,
             "probes": 8, "competence_probes": 2, "probe_tokens": 8, "replay": 8, "general_learning_rate": 5e-3,
         }  # fmt: skip
     if profile == "laptop":

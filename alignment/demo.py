@@ -16,7 +16,7 @@ from alignment.learn import learn, load_samples
 from alignment.propose import load_learner, propose
 from alignment.records import GateResult, Label, Metric, PoolItem
 from alignment.rundir import RunDir, read_rows, write_rows
-from alignment.schedule import next_objective
+from alignment.schedule import POLICIES
 from alignment.seed_files import shipped_principles, shipped_seeds
 from alignment.simulate import simulate_labels
 
@@ -30,17 +30,19 @@ def run_demo(
     if profile != "tiny" and not learner:
         raise ValueError(f"the {profile} profile needs a model: --learner FOLDER (make demo names the converted one)")
     adapter: Path | None = None
+    objective: str | None = None
     pool: list[PoolItem] = []
     table = []
     for number in range(1, rounds + 1):
         run = RunDir(out / f"round-{number}")
         settings = profile_defaults(profile)
+        objective = POLICIES["alternating"].next_objective(objective)
         if learner:
             settings["learner"] = learner
         config = RoundConfig(
             round_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"oversight-demo-{seed}-{number}")),
             **{
-                **settings, "number": number, "seed": seed, "objective": next_objective(number),
+                **settings, "number": number, "seed": seed, "objective": objective,
                 "learner_adapter": "inputs/adapter" if adapter else "",
             },
         )  # fmt: skip

@@ -1,80 +1,136 @@
-"""What the next round aims at and how hard it is: alternation and gap annealing (ours, after arXiv 2503.07660)."""
+"""What the next round aims at and how hard it is: policies by name, and the plan with one reason a setting (ours).
+
+This module owns the types of a plan. `plan_next` is pure: rounds in, a plan out; the server and the benchmark call
+it alike. How levels, budget and beta move is in `annealing.py`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from alignment.config import Objective
-from alignment.records import Metric
-
-TOP_LEVEL = 5
-
-
-def next_objective(number: int) -> Objective:
-    """Odd rounds raise conformity, even rounds competence; `number` counts from 1.
-
-    Conformity first, because a base model's attacks succeed before anything else can be learnt from them.
-    """
-    if number < 1:
-        raise ValueError(f"round number is {number}; rounds count from 1")
-    return "conformity" if number % 2 else "competence"
+from alignment.config import ANNEALINGS, Objective, RoundConfig
+from alignment.records import Metric, Record
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Settings of the next round, each with its reason in `reasons`."""
+class Policy:
+    """Which objective each round has. The gate holds floors for the other one under every policy."""
 
-    levels: tuple[int, ...]  # difficulty levels of competence queries, 1..5
-    budget: int  # samples that people are asked about
-    beta: float  # DPO temperature: higher stays closer to the reference
-    reasons: tuple[str, ...] = ()
+    name: str
+    turns: tuple[Objective, ...]  # taken in turn, from the first
+    words: str
 
+    def next_objective(self, last: str | None) -> Objective:
+        """The turn after `last`, the objective of the round before; the first turn where that is none of the policy's.
 
-@dataclass(frozen=True)
-class Annealing:
-    """Raises difficulty and lowers the human share while the gap stays teachable; one step a round."""
-
-    mastered: float = 0.6  # share correct on the hardest current level, above which a level is added
-    trust: float = 0.8  # critic-human agreement on the audit slice (lower interval end) that earns autonomy
-    least_budget: int = 12  # reviews a round never go below this: the audit slice must stay estimable
-    shrink: float = 0.75  # factor on the budget a step
-    firmer: float = 1.5  # factor on beta after a rollback
-    most_beta: float = 0.5
-
-    def next_plan(
-        self, plan: Plan, *, accepted: bool, top_level: Metric | None, agreement: Metric | None, first: Plan
-    ) -> Plan:
-        """The plan after a round. `top_level` is competence on the hardest current level, `first` the first plan.
-
-        After a rollback: back off one step (hardest level off, budget towards the first, beta up). After an
-        accepted round: each of difficulty and autonomy moves only where its evidence is there.
+        A round that failed took no turn, so it is not passed: its objective comes again.
         """
-        levels, budget, beta, reasons = plan.levels, plan.budget, plan.beta, []
-        if not accepted:
-            if len(levels) > 1:
-                reasons.append(f"level {levels[-1]} dropped: the last round was rolled back")
-                levels = levels[:-1]
-            budget = min(first.budget, max(budget + 1, round(budget / self.shrink)))
-            beta = min(self.most_beta, beta * self.firmer)
-            reasons.append(f"{budget} reviews and beta {beta:g}: the last round was rolled back")
-            return Plan(levels, budget, beta, tuple(reasons))
-        hardest = max(levels)
-        if top_level is None or top_level.value is None:
-            reasons.append(f"levels stay: competence on level {hardest} is not known")
-        elif top_level.value < self.mastered:
-            reasons.append(f"levels stay: {top_level.value:.2f} correct on level {hardest}, {self.mastered:g} needed")
-        elif hardest < TOP_LEVEL:
-            levels = (*levels, hardest + 1)
-            reasons.append(f"level {hardest + 1} added: {top_level.value:.2f} correct on level {hardest}")
-        if agreement is None or agreement.ci_low is None:
-            reasons.append("the budget stays: agreement of the critic with people is not known")
-        elif agreement.ci_low < self.trust:
-            reasons.append(
-                f"the budget stays: agreement may be as low as {agreement.ci_low:.2f}, {self.trust:g} needed"
-            )
-        else:
-            least = min(self.least_budget, first.budget)
-            budget = max(least, round(budget * self.shrink))
-            reasons.append(f"{budget} reviews: agreement is at least {agreement.ci_low:.2f} on the audit slice")
-        beta = max(first.beta, beta / self.firmer)
-        return Plan(levels, budget, beta, tuple(reasons))
+        objectives: Sequence[str] = self.turns
+        if last not in objectives:
+            return self.turns[0]
+        return self.turns[(objectives.index(last) + 1) % len(self.turns)]
+
+
+# Conformity first, because a base model's attacks succeed before anything else can be learnt from them.
+POLICIES = {
+    policy.name: policy
+    for policy in (
+        Policy("alternating", ("conformity", "competence"), "conformity and competence in turn"),
+        Policy("joint", ("joint",), "both objectives in every round"),
+        Policy("conformity_only", ("conformity",), "conformity in every round, competence held by its floor"),
+        Policy("competence_only", ("competence",), "competence in every round, conformity held by its floor"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Settings(Record):
+    """What a plan sets."""
+
+    levels: tuple[int, ...]  # of competence tasks, 1..5, ascending
+    attack_levels: tuple[int, ...]  # of the seeds that attacks start from, 1..5, ascending; () for all, not known which
+    budget: int  # samples that people are asked about
+    beta: float  # DPO temperature: higher stays closer to the reference (KL strength)
+
+    @classmethod
+    def of(cls, config: RoundConfig, *, seed_levels: Sequence[int] = ()) -> Settings:
+        """Those of a config. `seed_levels` are the levels that the seeds have, which `attack_levels` () stands for."""
+        attack_levels = config.attack_levels or seed_levels
+        return cls(tuple(sorted(config.levels)), tuple(sorted(set(attack_levels))), config.budget, config.beta)
+
+
+@dataclass(frozen=True)
+class Reason(Record):
+    """Why a setting is what it is. `metric` is the number that decided, None where none did; `round` is its round's."""
+
+    words: str
+    metric: Metric | None = None
+    round: int = 0
+
+
+@dataclass(frozen=True)
+class Plan(Record):
+    """The next round's objective and settings, each with its reason: one key of `reasons` a setting."""
+
+    objective: Objective
+    settings: Settings
+    reasons: dict[str, Reason]
+
+
+@dataclass(frozen=True)
+class RoundOutcome(Record):
+    """What the plan of a later round may know of a finished one. Metrics as the round wrote them, old and new."""
+
+    number: int
+    objective: Objective
+    accepted: bool
+    settings: Settings  # that it ran with, overrides of people included
+    metrics: list[Metric] = field(default_factory=list)
+    reviews: int = 0  # judgements of people
+    minutes: float = 0.0  # of machine time
+
+    def find(self, name: str, group: str = "", *, model: str | None = None) -> Metric | None:
+        """The metric; without `model`, that of whatever model it was measured for."""
+        for metric in self.metrics:
+            if (metric.name, metric.group) == (name, group) and model in (None, metric.model):
+                return metric
+        return None
+
+
+def plan_next(
+    policy: Policy | str,
+    history: Sequence[RoundOutcome],
+    *,
+    first: Settings | None = None,
+    annealing: str = "annealed",
+) -> Plan:
+    """The plan of the round after `history` (finished rounds, oldest first; failed ones left out).
+
+    `first` are the experiment's own settings, the first round's where none are given: the budget never rises above
+    them. With `annealing` "fixed" they are the plan. ValueError names an unknown policy or switch, and a history
+    that is empty where `first` is not given.
+    """
+    from alignment.annealing import anneal
+
+    chosen = policy if isinstance(policy, Policy) else POLICIES.get(policy)
+    if chosen is None:
+        raise ValueError(f"schedule {policy!r} is not one of {', '.join(POLICIES)}")
+    if annealing not in ANNEALINGS:
+        raise ValueError(f"annealing {annealing!r} is not one of {', '.join(ANNEALINGS)}")
+    if first is None:
+        if not history:
+            raise ValueError("before the first round the experiment's settings have to be given: pass first=...")
+        first = history[0].settings
+    last = history[-1] if history else None
+    objective = chosen.next_objective(last.objective if last else None)
+    before = f"; round {last.number} had {last.objective}" if last else ""
+    reasons = {
+        "objective": Reason(f"Schedule {chosen.name}: {chosen.words}{before}.", round=last.number if last else 0)
+    }
+    if last is None or annealing == "fixed":
+        why = "The schedule is fixed" if annealing == "fixed" else "No round was learnt from yet"
+        own = Reason(f"{why}: as the experiment sets it.")
+        return Plan(objective, first, {**reasons, **dict.fromkeys(("levels", "attack_levels", "budget", "beta"), own)})
+    settings, why_each = anneal(history, first)
+    return Plan(objective, settings, {**reasons, **why_each})
