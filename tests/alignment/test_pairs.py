@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from alignment.config import RoundConfig
-from alignment.learner import draw_batches
 from alignment.pairs import Material, build_pairs, whole_sentences
 from alignment.records import Label, Pair, Principle, Sample
 from alignment.seed_files import shipped_principles, shipped_seeds
 from alignment.tasks import generate
+from alignment.training import draw_batches
 
 CONFIG = RoundConfig(round_id="5f7c1a52-33a2-4d6e-9a5b-0c7f0f1a2b3c", replay=6)
 PRINCIPLES: dict[str, Principle] = {p.key: p for p in shipped_principles()}
