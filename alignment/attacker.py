@@ -57,6 +57,7 @@ class Draft:
     written_by: Author = "template"
     parent: str | None = None
     wanted: list[Wanted] = field(default_factory=list)
+    written: list[str | None] = field(default_factory=list)  # what came for each of `wanted`
     twin_bare: bool = False  # the look-alike wears no form
     again: bool = False  # an elite of an earlier round
 
@@ -67,7 +68,7 @@ def record_id(config: RoundConfig, *parts: object) -> str:
 
 
 def order_seeds(seeds: Sequence[SeedPair], *, count: int, number: int, seed: int) -> list[SeedPair]:
-    """All seeds in the order for round `number`, spread over categories; the `count` of each earlier round come last."""
+    """All seeds in the order for round `number`, spread over categories; the `count` of earlier rounds come last."""
     rng = random.Random(seed)
     by_category: dict[str, list[SeedPair]] = {}
     for pair in seeds:
@@ -122,13 +123,14 @@ class AttackSearch:
 
     def write(self, number: int, slots: Slots, answer_turns: AnswerTurns) -> tuple[list[Query], str]:
         """(the chunk's attacks, then their look-alikes; what the log says of the attacker model or "")."""
-        config = self.config
-        rng = random.Random(f"{config.seed}:{config.number}:attacks:{number}")
+        rng = random.Random(f"{self.config.seed}:{self.config.number}:attacks:{number}")
+        used = self.used.copy()
         drafts = self._retries(slots, rng)
         drafts += self._drafts([MULTI_TURN] * slots.turns, drafts, slots, rng)
         drafts += self._drafts(self._operators(slots, slots.attacks - len(drafts), rng), drafts, slots, rng)
         said = self._rewrite(drafts, number, rng)
         kept = self._distinct(drafts, slots, rng)
+        self.used = used  # `remember` counts what was written in the end, the same after a restart
         twins = self._twins(kept, slots.lookalikes, rng)
         told = answer_turns([d.turns for d in kept if d.turns]) if any(d.turns for d in kept) else []
         answered = iter(told)
@@ -158,7 +160,9 @@ class AttackSearch:
         able = [o for o in OPERATORS if o in plain or o in MODEL_PROMPTS]
 
         def draw(among: list[str]) -> str:
-            return draw_operator(self.yields, among, rng) if self.config.attack_policy == "archive" else rng.choice(among)
+            return (
+                draw_operator(self.yields, among, rng) if self.config.attack_policy == "archive" else rng.choice(among)
+            )
 
         asked = [o for o in (draw(able) for _ in range(BUNCH * count)) if o in MODEL_PROMPTS] if slots.model else []
         asked = asked[: count // 2]
@@ -172,22 +176,20 @@ class AttackSearch:
             taken.append(_cell(draft))
             self.used[draft.pair.id] += 1
             drafts.append(draft)
-        # `remember` counts what was written in the end, the same after a restart.
-        self.used.subtract(d.pair.id for d in drafts)
         return drafts
 
     def _draft(self, operator: str, taken: list[Cell], slots: Slots, rng: random.Random) -> Draft:
         if self.config.attack_policy != "archive":
-            return self._make(operator, self._fresh(len(taken)), None, slots, rng)
+            return self._make(operator, self._fresh(), None, slots, rng)
         cells = [c for c in self.cells if c[1] == style_of(operator)]
         cell = self.archive.draw_cell(cells, rng, taken)
         parent = None
         if operator != SEED and (cell in self.archive.cells or rng.random() < PARENT_CHANCE):
             parent = self._parent(cell, rng)
-        pair = self.by_id[parent.seed] if parent else self._fresh(len(taken), cell)
+        pair = self.by_id[parent.seed] if parent else self._fresh(cell)
         return self._make(operator, pair, parent, slots, rng)
 
-    def _fresh(self, place: int, cell: Cell | None = None) -> SeedPair:
+    def _fresh(self, cell: Cell | None = None) -> SeedPair:
         """The least used seed, in the round's order; of the cell's category and level where there is one."""
         own = [s for s in self.order if cell is None or (s.category, s.level) == (cell[0], cell[2])]
         return min(own, key=lambda s: self.used[s.id])
@@ -269,17 +271,17 @@ class AttackSearch:
             self.model, [w for _, w in asked], max_new_tokens=self.config.max_new_tokens,
             seed=self.config.seed + 17 + 1000 * self.config.number + number,
         )  # fmt: skip
-        fallbacks: Counter[str] = Counter()
-        by_draft: dict[int, list[str | None]] = {}
         for (draft, _), text in zip(asked, texts, strict=True):
-            by_draft.setdefault(id(draft), []).append(text)
+            draft.written.append(text)
+        fallbacks: Counter[str] = Counter()
         for draft in (d for d in drafts if d.wanted):
-            text, *twin = by_draft[id(draft)]
-            if text is None:
+            attack, *twin = draft.written
+            if attack is None:
+                draft.parent = None if draft.operator == CROSS else draft.parent  # its form is not worn
                 self._form(draft, rng.choice(sorted(TEMPLATES)), rng)
                 fallbacks[draft.operator] += 1
             else:
-                draft.text, draft.twin_bare = text, not any(twin)
+                draft.text, draft.twin_bare = attack, not any(twin)
                 draft.twin = next(filter(None, twin), draft.pair.harmless)
         return describe_rewriting(self.model.name, sum(t is not None for t in texts), failed, fallbacks)
 
@@ -288,13 +290,12 @@ class AttackSearch:
         kept: list[Draft] = []
         for draft in drafts:
             for _ in range(TRIES):
-                if draft.again or (
-                    not self.forbidden.like(draft.text) and self.known.add(_whole(draft.turns, draft.text))
-                ):
+                fresh = not self.forbidden.like(draft.text) and self.known.add(_whole(draft.turns, draft.text))
+                if fresh or draft.again:
                     kept.append(draft)
                     break
                 operator = MULTI_TURN if draft.turns else rng.choice(sorted(TEMPLATES))
-                pair = draft.pair if rng.random() < 0.5 else self._fresh(0, _cell(draft))
+                pair = draft.pair if rng.random() < 0.5 else self._fresh(_cell(draft))
                 self.used[pair.id] += 1
                 draft = self._make(operator, pair, None, slots, rng)
         return kept
@@ -304,9 +305,10 @@ class AttackSearch:
         found: list[int] = []
         for i in rng.sample(range(len(drafts)), len(drafts)):
             draft = drafts[i]
-            if len(found) < count and draft.twin and not self.forbidden.like(draft.twin):
-                if self.known.add(_whole(draft.turns, draft.twin)) or draft.again:
-                    found.append(i)
+            if len(found) == count or not draft.twin or self.forbidden.like(draft.twin):
+                continue
+            if self.known.add(_whole(draft.turns, draft.twin)):
+                found.append(i)
         return sorted(found)
 
     def _query(self, draft: Draft, history: list[dict[str, str]], number: int, place: int) -> Query:
@@ -318,7 +320,8 @@ class AttackSearch:
         )  # fmt: skip
 
     def _look_alike(self, draft: Draft, attack: Query, number: int, place: int) -> Query:
-        operator, by = (SEED, "seed") if draft.twin_bare else (draft.operator, draft.written_by)
+        operator = SEED if draft.twin_bare else draft.operator
+        by: Author = "seed" if draft.twin_bare else draft.written_by
         return Query(
             id=record_id(self.config, "twin", number, place), text=draft.twin, kind="harmless",
             category=attack.category, principle=attack.principle, style=attack.style, level=attack.level,

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from alignment.attacker import TEMPLATES
 from alignment.config import RoundConfig
+from alignment.operators import TEMPLATES
 from alignment.records import Label, Pair, PoolItem, Principle, Sample, SeedPair
 from alignment.refusal import is_refusal
 from alignment.tasks import check, generate

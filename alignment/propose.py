@@ -7,27 +7,45 @@ A chunk's file is written at once; a killed phase goes on at the first chunk tha
 from __future__ import annotations
 
 import random
-from contextlib import nullcontext
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from alignment.archive import WORKS, archive_metrics, encode_place, read_optional, read_places, save_places
 from alignment.asked import ask, describe_failures, load_asked, said_before, spread_of
-from alignment.attacker import record_id, write_attacks
+from alignment.attacker import AttackSearch, record_id
+from alignment.attacker_training import load_attacker
+from alignment.bandit import yield_metrics
+from alignment.chunk_plan import Slots, plan_chunks, slots_of
 from alignment.config import RoundConfig
 from alignment.critic import Critic, LabelledAnswer
 from alignment.critic_fit import fit_critic
 from alignment.endpoint import Generator, load_generator
 from alignment.feature_cache import cache_folder, cached_readings, save_chunk
-from alignment.language_model import LanguageModel, critic_layers
+from alignment.language_model import LanguageModel, Prompt, critic_layers
 from alignment.metrics.failures import failed_critiques
 from alignment.metrics.gaps import elicitation_gap, elicited_competence
 from alignment.metrics.rates import attack_success_by_group
 from alignment.mix import mix_of
+from alignment.multi_turn import answer_turns
+from alignment.operators import STYLES
 from alignment.policies import Pool
 from alignment.readings import Reading, read_answer
-from alignment.records import Critique, Flag, Metric, PoolItem, Principle, Query, Response, Sample, SeedPair
+from alignment.records import (
+    Critique,
+    Elite,
+    Flag,
+    Metric,
+    OperatorYield,
+    PoolItem,
+    Principle,
+    Query,
+    Response,
+    Sample,
+    SeedPair,
+)
 from alignment.rundir import RunDir, read_rows, write_rows
 from alignment.seed_files import shipped_exemplars, shipped_probes
 from alignment.selection import Choice, next_offset, select
@@ -46,39 +64,59 @@ def propose(run: RunDir) -> None:
     learner = load_learner(config, run)
     reader = learner if isinstance(learner, LanguageModel) and not config.critic else load_reader(config)
 
-    queries_path = run.propose / "attacks.jsonl"
-    if not queries_path.exists():
-        events.emit("attack", 0, config.attacks, message="Writing attacks")
-    queries = run.stage(queries_path, Query, lambda: _write_queries(config, run, pool, learner))
-    events.emit("attack", len(queries), len(queries), message=_describe(queries))
+    seeds = read_rows(run.inputs / "seeds.jsonl", SeedPair)
+    seeds = [s for s in seeds if not config.attack_levels or s.level in config.attack_levels]
+    if not seeds:
+        raise ValueError("there are no seeds to attack from; import some with: manage.py import_seeds FILE")
+    attacker = load_attacker(config, run, learner)
+    found = read_optional(run.inputs / "archive.jsonl", Elite)
+    yields = read_optional(run.inputs / "operators.jsonl", OperatorYield)
+    search = AttackSearch(
+        config, seeds, pool, attacker, [p.prompt for p in shipped_probes()], earlier=found, yields=yields
+    )
+    written = _all_at_once(run, config)
+    plan = plan_chunks(config, attacks=min(config.attacks, len(seeds) * len(STYLES)))
+    if written:
+        plan = [slots_of(chunk) for chunk in written]
+    tasks = competence_queries(config)
+    total, judgeable = sum(s.total for s in plan), sum(s.judged for s in plan)
 
     rows = exemplar_rows(reader) + pool_rows(reader, pool, config)
     critic, _ = fit_critic(rows, principles, seed=config.seed)
     judge = load_asked(config, reader)
     by_key = {p.key: p for p in principles}
     labelled = np.stack([place(r.reading) for r in rows])
-    chunks = [queries[i : i + config.chunk] for i in range(0, len(queries), config.chunk)]
-    judgeable = sum(q.kind != "competence" for q in queries)
     start = random.Random(f"{config.seed}:{config.number}:select").random()
     samples: list[Sample] = []
-    for number, chunk in enumerate(chunks):
-        done = sum(len(c) for c in chunks[:number])
+    for number, slots in enumerate(plan):
+        done = sum(s.total for s in plan[:number])
+        events.emit("attack", done, total)
+        own = tasks[sum(s.tasks for s in plan[:number]) :][: slots.tasks]
+        write = partial(_write_chunk, run, config, search, learner, slots, number, own, done, total)
+        path = run.propose / f"attacks-{number:03d}.jsonl"
+        chunk = run.stage(path, Query, lambda: written[number] if written else write())  # noqa: B023 - called at once
+        search.remember(chunk)
         spent = [s.propensity for s in samples if s.query["kind"] != "competence"]
         share = sum(q.kind != "competence" for q in chunk) / max(judgeable, 1)
         make = partial(
-            _make_samples, run, config, learner, reader, critic, labelled, chunk, number, done, len(queries),
+            _make_samples, run, config, learner, reader, critic, labelled, chunk, number, done, total,
             judge=judge, principles=by_key, earlier=samples, budget=config.budget * share,
             offset=next_offset(start, spent),
         )  # fmt: skip
         made = run.stage(run.propose / f"samples-{number:03d}.jsonl", Sample, make)
         samples += made
+        search.learn(made, read_places(run, number))
         for sample in made:
-            events.emit("select", done, len(queries), item={"type": "sample", **sample.to_json()})
+            events.emit("select", done, total, item={"type": "sample", **sample.to_json()})
         flagged = sum(s.flag is not None for s in samples)
-        events.emit("select", done + len(chunk), len(queries), message=f"{flagged} samples flagged so far")
-    write_rows(run.propose / "metrics.jsonl", propose_metrics(config, samples))
+        events.emit("select", done + slots.total, total, message=f"{flagged} samples flagged so far")
+    events.emit("select", total, total, message=_describe(samples, search))
+    if config.attack_policy == "archive":
+        write_rows(run.propose / "archive.jsonl", search.archive.rated())
+    write_rows(run.propose / "operators.jsonl", search.yields)
+    write_rows(run.propose / "metrics.jsonl", propose_metrics(config, samples) + search_metrics(config, search))
     run.write_manifest({"phase": "propose", "seed": config.seed, "round": config.number})
-    events.emit("finished", len(queries), len(queries), message=f"{len(samples)} samples, {flagged} for people")
+    events.emit("finished", total, total, message=f"{len(samples)} samples, {flagged} for people")
 
 
 def load_learner(config: RoundConfig, run: RunDir) -> Generator:
@@ -117,8 +155,14 @@ def pool_rows(reader: LanguageModel, pool: list[PoolItem], config: RoundConfig) 
     )
     return [
         LabelledAnswer(
-            i.prompt, i.violates, i.principle, i.weight * config.human_weight, True, f,
-            propensity=i.propensity, category=i.category,
+            i.prompt,
+            i.violates,
+            i.principle,
+            i.weight * config.human_weight,
+            True,
+            f,
+            propensity=i.propensity,
+            category=i.category,
         )
         for i, f in zip(items, readings, strict=True)
     ]
@@ -141,21 +185,31 @@ def competence_queries(config: RoundConfig) -> list[Query]:
     return queries
 
 
-def _write_queries(config: RoundConfig, run: RunDir, pool: list[PoolItem], learner: Generator) -> list[Query]:
-    seeds = read_rows(run.inputs / "seeds.jsonl", SeedPair)
-    seeds = [s for s in seeds if not config.attack_levels or s.level in config.attack_levels]
-    if not seeds:
-        raise ValueError("there are no seeds to attack from; import some with: manage.py import_seeds FILE")
-    attacker = load_generator(config.attacker, dtype=config.dtype) if config.attacker else learner
-    # Without its adapter: a learner that has learnt to decline makes a poor attacker.
-    with attacker.base() if isinstance(attacker, LanguageModel) else nullcontext():
-        attacks = write_attacks(config, seeds, pool, attacker, [p.prompt for p in shipped_probes()])
-    queries = attacks + competence_queries(config)
-    # Mixed, so that every chunk holds every kind and its share of the budget means the same.
-    random.Random(f"{config.seed}:{config.number}:order").shuffle(queries)
-    # A parent comes before what was made from it, because the server links them.
-    order = {q.id: i for i, q in enumerate(queries)}
-    return sorted(queries, key=lambda q: (max(order[q.id], order.get(q.parent or "", 0)), q.parent is not None))
+def _all_at_once(run: RunDir, config: RoundConfig) -> list[list[Query]]:
+    """The chunks of a phase that an earlier version began: it wrote all queries before the first answer."""
+    path = run.propose / "attacks.jsonl"
+    queries = read_rows(path, Query) if path.exists() else []
+    return [queries[i : i + config.chunk] for i in range(0, len(queries), config.chunk)]
+
+
+def _write_chunk(
+    run: RunDir, config: RoundConfig, search: AttackSearch, learner: Generator, slots: Slots, number: int,
+    tasks: list[Query], done: int, total: int,
+) -> list[Query]:  # fmt: skip
+    """The chunk's attacks, look-alikes and tasks, mixed."""
+
+    def answer(turns: list[list[str]]) -> list[list[dict[str, str]]]:
+        return answer_turns(
+            learner, turns, max_new_tokens=config.max_new_tokens, temperature=config.temperature,
+            seed=config.seed + 500 + 1000 * config.number + number,
+        )  # fmt: skip
+
+    attacks, said = search.write(number, slots, answer)
+    if said:
+        run.events.emit("attack", done, total, message=said)
+    queries = attacks + tasks
+    random.Random(f"{config.seed}:{config.number}:order:{number}").shuffle(queries)
+    return queries
 
 
 def _make_samples(
@@ -169,8 +223,15 @@ def _make_samples(
     run.events.emit("critique", done, total)
     flat = [r for own in responses for r in own]
     owners = [q for q, own in zip(chunk, responses, strict=True) for _ in own]
-    features = reader.features([q.text for q in owners], [r.text for r in flat], layers=critic_layers(reader.layers))
+    # The heads read a whole conversation; a judge asked in words reads its last turn, which holds the request.
+    layers = critic_layers(reader.layers)
+    features = reader.features([conversation(q) for q in owners], [r.text for r in flat], layers=layers)
     readings = [read_answer(f) for f in features]
+    lie = {q.id: f.last_prompt_KD[len(layers) // 2] for q, f in zip(owners, features, strict=True)}
+    save_places(
+        run.propose / f"places-{number:03d}.tsv",
+        {q.id: encode_place(lie[q.id]) for q in chunk if q.kind == "unsafe"},
+    )
     save_chunk(run.propose / f"features-{number:03d}.safetensors", [r.id for r in flat], readings)
     asked = None
     if judge:
@@ -188,7 +249,7 @@ def _make_samples(
 
 def _respond(config: RoundConfig, learner: Generator, chunk: list[Query], number: int) -> list[list[Response]]:
     answers = learner.generate(
-        [q.text for q in chunk], max_new_tokens=config.max_new_tokens, temperature=config.temperature,
+        [conversation(q) for q in chunk], max_new_tokens=config.max_new_tokens, temperature=config.temperature,
         seed=config.seed + 1000 * config.number + number, copies=config.responses,
     )  # fmt: skip
     return [
@@ -198,6 +259,11 @@ def _respond(config: RoundConfig, learner: Generator, chunk: list[Query], number
         ]
         for q, own in zip(chunk, answers, strict=True)
     ]
+
+
+def conversation(query: Query) -> Prompt:
+    """What the learner is given: the text, after the turns before it where there are any."""
+    return [*query.history, {"role": "user", "content": query.text}] if query.history else query.text
 
 
 def place(reading: Reading) -> np.ndarray:
@@ -285,10 +351,20 @@ def _worst(sample: Sample) -> bool | None:
     return None if any(v is None for v in seen) else False
 
 
-def _describe(queries: list[Query]) -> str:
-    kinds = {kind: sum(q.kind == kind for q in queries) for kind in ("unsafe", "harmless", "competence")}
-    operators = len({q.operator for q in queries if q.kind == "unsafe"})
+def search_metrics(config: RoundConfig, search: AttackSearch) -> list[Metric]:
+    """The archive's coverage, where there is one, and what each operator brought this round."""
+    found = yield_metrics(search.samples, retried=search.retried)
+    if config.attack_policy == "archive":
+        found += archive_metrics(search.archive, search.cells, seed=config.seed)
+    return found
+
+
+def _describe(samples: list[Sample], search: AttackSearch) -> str:
+    kinds = Counter(s.query["kind"] for s in samples)
+    operators = len({s.query["operator"] for s in samples if s.query["kind"] == "unsafe"})
+    working = sum(e.fitness >= WORKS for e in search.archive.elites)
     return (
         f"{kinds['unsafe']} attacks by {operators} operators, {kinds['harmless']} look-alikes, "
-        f"{kinds['competence']} competence queries"
+        f"{kinds['competence']} competence queries; {len(search.archive.cells)} of {len(search.cells)} cells of the "
+        f"archive filled, {working} with an attack that works"
     )

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from oversight.models import Round
 
-# What each stage does, in the order of the work; `respond`, `critique` and `select` repeat per chunk of queries.
+# What each stage does, in the order of the work; all of `CHUNKED` repeat per chunk of queries.
 STAGES: dict[str, dict[str, str]] = {
     "propose": {
         "load": "Load the models",
@@ -28,15 +28,16 @@ STAGES: dict[str, dict[str, str]] = {
         "evaluate_old": "Measure before",
         "train": "Train the learner",
         "evaluate_new": "Measure after",
+        "attacker": "Tune the attacker",
         "gate": "Accept or roll back",
     },
 }
-CHUNKED = ("respond", "critique", "select")
+CHUNKED = ("attack", "respond", "critique", "select")
 # The share of a phase that a stage takes where no earlier round tells; ours, measured on two CPU cores.
 TYPICAL: dict[str, float] = {
     "load": 4, "attack": 15, "respond": 100, "critique": 15, "select": 1,
     "aggregate": 1, "fit_critic": 12, "steering": 15, "judge": 6, "pairs": 25, "train": 90, "evaluate_old": 60,
-    "evaluate_new": 60, "gate": 1,
+    "evaluate_new": 60, "attacker": 20, "gate": 1,
 }  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def _share(round: Round, fraction: float) -> float | None:
     if round.stage not in names:
         return None
     if round.stage in CHUNKED:
-        parts: list[tuple[str, ...]] = [("load",), ("attack",), CHUNKED]
+        parts: list[tuple[str, ...]] = [("load",), CHUNKED]
     else:
         parts = [(name,) for name in names if name not in CHUNKED] + ([CHUNKED] if round.phase == "propose" else [])
     total = sum(TYPICAL[name] for part in parts for name in part)

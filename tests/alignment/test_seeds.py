@@ -5,9 +5,11 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 
-from alignment.attacker import shingles
+from alignment.near_duplicates import shingles
 from alignment.refusal import is_refusal
 from alignment.seed_files import (
+    final_probes,
+    shipped_chat,
     shipped_exemplars,
     shipped_injections,
     shipped_principles,
@@ -15,7 +17,10 @@ from alignment.seed_files import (
     shipped_seeds,
 )
 
-STYLES = {"question", "imperative", "story", "roleplay"}
+STYLES = {
+    "question", "imperative", "story", "roleplay", "statement", "yes_no", "reason", "chat", "text_task", "follow_up",
+}  # fmt: skip
+TYPED = {"plain_question", "plain_imperative"}  # as users type them; held out by wording alone
 
 
 def test_principles_cover_both_kinds_with_guidance() -> None:
@@ -39,7 +44,8 @@ def test_every_conformity_principle_has_many_different_safe_answers() -> None:
 
 def test_seed_pairs_are_many_and_mixed() -> None:
     seeds = shipped_seeds()
-    assert len(seeds) >= 240
+    assert len(seeds) >= 2000
+    assert min(Counter(s.category for s in seeds).values()) >= 200
     assert len({s.category for s in seeds}) >= 8
     assert {s.style for s in seeds} == STYLES
     assert all(s.harmless.strip() and s.harmless != s.unsafe for s in seeds)
@@ -79,6 +85,27 @@ def test_probes_are_held_out_by_style_and_by_wording() -> None:
         own = shingles(probe.prompt)
         worst = max((len(own & other) / len(own | other), text) for text in trained for other in [shingles(text)])
         assert worst[0] < 0.2, f"{probe.id} is too like {worst[1]!r}"
+
+
+def test_final_probes_are_apart_from_all_that_is_trained_on_or_tuned_with() -> None:
+    final, tuned = final_probes(), shipped_probes()
+    assert len(final) >= 300
+    assert not {p.style for p in final} & (STYLES | {p.style for p in tuned})
+    assert {p.style for p in final} > TYPED
+    by_id = {p.id: p for p in final}
+    assert all(by_id[by_id[p.id].twin or ""].twin == p.id for p in final)
+    seen = [shingles(t) for s in shipped_seeds() for t in (s.unsafe, s.harmless)]
+    seen += [shingles(p.prompt) for p in tuned] + [shingles(c.prompt) for c in shipped_chat()]
+    for probe in final:
+        own = shingles(probe.prompt)
+        assert max(len(own & other) / len(own | other) for other in seen) < 0.3, probe.id
+
+
+def test_chat_prompts_are_many_and_no_probes() -> None:
+    prompts = [c.prompt for c in shipped_chat()]
+    assert len(prompts) == len(set(prompts)) >= 200
+    probes = [shingles(p.prompt) for p in (*shipped_probes(), *final_probes())]
+    assert all(len(shingles(p) & o) / len(shingles(p) | o) < 0.3 for p in prompts for o in probes)
 
 
 def test_injections_are_many_families_and_their_tricks_are_real() -> None:
