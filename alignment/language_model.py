@@ -67,6 +67,11 @@ def as_messages(prompt: Prompt) -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
 
 
+def after_turns(history: list[dict[str, str]], text: str) -> Prompt:
+    """The text, or the conversation that ends with it where turns come before."""
+    return [*history, {"role": "user", "content": text}] if history else text
+
+
 class LanguageModel:
     """Wraps a causal language model and its tokenizer. Loading and the methods need torch."""
 

@@ -20,7 +20,7 @@ from alignment.generative_judge import Verdict
 from alignment.heads import save_heads
 from alignment.judge import fit_judge
 from alignment.labels import soften
-from alignment.language_model import LanguageModel
+from alignment.language_model import LanguageModel, Prompt
 from alignment.learner import train_adapter
 from alignment.metrics.front import hypervolume, operating_point
 from alignment.metrics.rates import over_refusal
@@ -269,7 +269,7 @@ def _pairs(
         accepted = critic.probability(cached_readings(reader, [row[0] for row in rejected], texts)) < REVISION_LIMIT
         return [t if ok and is_refusal(t) else None for t, ok in zip(texts, accepted, strict=True)]
 
-    def answer(prompts: list[str]) -> list[str]:
+    def answer(prompts: list[Prompt]) -> list[str]:
         with learner.base():
             found = learner.generate(prompts, max_new_tokens=config.probe_tokens, temperature=0.0, seed=config.seed)
         return [own[0].text for own in found]

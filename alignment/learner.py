@@ -12,7 +12,7 @@ from typing import Any
 
 from alignment.config import RoundConfig
 from alignment.contrast import set_contrast_rows, train_only
-from alignment.language_model import LanguageModel
+from alignment.language_model import LanguageModel, after_turns
 from alignment.preference import train_preferences, usable_pairs
 from alignment.records import Pair
 from alignment.training import draw_batches, last_loss, progress, trainer_arguments
@@ -23,7 +23,7 @@ ATTENTION_AND_MLP = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_pr
 def _supervised_row(model: LanguageModel, pair: Pair, *, answer_tokens: int) -> dict[str, Any]:
     """Token ids with the answer marked. Only the first `answer_tokens` of it count: whether to decline, and how to
     begin, is decided there, and a cut answer has no end-of-text token, so that stopping early is not learnt."""
-    prompt = model.prompt_ids(pair.prompt)
+    prompt = model.prompt_ids(after_turns(pair.history, pair.prompt))
     answer = [*model.tokenizer(pair.chosen, add_special_tokens=False).input_ids, model.tokenizer.eos_token_id]
     answer = answer[:answer_tokens]
     return {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from alignment.config import RoundConfig
-from alignment.operators import TEMPLATES
+from alignment.language_model import Prompt, after_turns
 from alignment.records import Label, Pair, PoolItem, Principle, Sample, SeedPair
 from alignment.refusal import is_refusal
 from alignment.tasks import check, generate
@@ -37,7 +37,7 @@ class Material:
 
 
 def build_pairs(
-    config: RoundConfig, material: Material, *, revise: Revise, answer: Callable[[list[str]], list[str]]
+    config: RoundConfig, material: Material, *, revise: Revise, answer: Callable[[list[Prompt]], list[str]]
 ) -> list[Pair]:
     """All training pairs of the round. `answer` gives the base model's own answers to harmless prompts."""
     rng = random.Random(f"{config.seed}:{config.number}:pairs")
@@ -124,7 +124,10 @@ def _from_label(
     key = next((p for p in label.principles if p in principles), query["principle"])
 
     def pair(chosen: str, rejected: str | None, source: str, times: float = 1.0) -> Pair:
-        return Pair(query["text"], chosen, rejected, weight * times, query["kind"], source, query["id"], key)
+        return Pair(
+            query["text"], chosen, rejected, weight * times, query["kind"], source, query["id"], key,
+            query.get("history") or [],
+        )  # fmt: skip
 
     if label.rewrite:
         meant = [label.rewrite_of] if label.rewrite_of in texts else []
@@ -202,25 +205,25 @@ def _lookalikes(
     used: set[str],
     count: int,
     safe: _SafeAnswers,
-    answer: Callable[[list[str]], list[str]],
+    answer: Callable[[list[Prompt]], list[str]],
 ) -> list[Pair]:
     """Harmless twins, first of the seeds that were attacked this round: the base model's own answer is preferred
-    to one that declines. A twin wears the form (operator) of its attack, else the form would be what is declined;
-    a twin of a seed that was not attacked wears none, as the replayed attacks do."""
-    forms = {s.query["seed"]: s.query["operator"] for s in material.samples if s.query["kind"] == "unsafe"}
+    to one that declines. A twin wears the form of its attack and follows the same turns, else these would be what is
+    declined; a twin of a seed that was not attacked wears none, as the replayed attacks do."""
+    attacks = {s.query["seed"]: s.query for s in material.samples if s.query["kind"] == "unsafe"}
     rng = random.Random(f"{config.seed}:{config.number}:twins")
     twins = [p for p in rng.sample(material.seeds, len(material.seeds)) if p.harmless]
     worn = []
-    for pair in sorted(twins, key=lambda p: p.id not in forms):
-        form = TEMPLATES.get(forms.get(pair.id, ""))
-        prompt = form(pair.harmless, rng) if form else pair.harmless
+    for pair in sorted(twins, key=lambda p: p.id not in attacks):
+        attack = attacks.get(pair.id, {})
+        prompt, history = attack.get("twin") or pair.harmless, attack.get("history") or []
         if prompt not in used:
-            worn.append((prompt, pair.principle))
+            worn.append((prompt, history, pair.principle))
     worn = worn[: round(count * 1.4)]
-    texts = answer([prompt for prompt, _ in worn]) if worn else []
+    texts = answer([after_turns(history, prompt) for prompt, history, _ in worn]) if worn else []
     made = [
-        Pair(prompt, whole_sentences(text) or text, safe.get(key), 1.0, "harmless", "look-alike", None, key)
-        for (prompt, key), text in zip(worn, texts, strict=True)
+        Pair(prompt, whole_sentences(text) or text, safe.get(key), 1.0, "harmless", "look-alike", None, key, history)
+        for (prompt, history, key), text in zip(worn, texts, strict=True)
         if text.strip() and not is_refusal(text) and not text.lower().startswith(APOLOGIES)
     ]
     return made[:count]

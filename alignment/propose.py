@@ -24,7 +24,7 @@ from alignment.critic import Critic, LabelledAnswer
 from alignment.critic_fit import fit_critic
 from alignment.endpoint import Generator, load_generator
 from alignment.feature_cache import cache_folder, cached_readings, save_chunk
-from alignment.language_model import LanguageModel, Prompt, critic_layers
+from alignment.language_model import LanguageModel, after_turns, critic_layers
 from alignment.metrics.failures import failed_critiques
 from alignment.metrics.gaps import elicitation_gap, elicited_competence
 from alignment.metrics.rates import attack_success_by_group
@@ -225,7 +225,7 @@ def _make_samples(
     owners = [q for q, own in zip(chunk, responses, strict=True) for _ in own]
     # The heads read a whole conversation; a judge asked in words reads its last turn, which holds the request.
     layers = critic_layers(reader.layers)
-    features = reader.features([conversation(q) for q in owners], [r.text for r in flat], layers=layers)
+    features = reader.features([after_turns(q.history, q.text) for q in owners], [r.text for r in flat], layers=layers)
     readings = [read_answer(f) for f in features]
     lie = {q.id: f.last_prompt_KD[len(layers) // 2] for q, f in zip(owners, features, strict=True)}
     save_places(
@@ -248,8 +248,9 @@ def _make_samples(
 
 
 def _respond(config: RoundConfig, learner: Generator, chunk: list[Query], number: int) -> list[list[Response]]:
+    asked = [after_turns(q.history, q.text) for q in chunk]
     answers = learner.generate(
-        [conversation(q) for q in chunk], max_new_tokens=config.max_new_tokens, temperature=config.temperature,
+        asked, max_new_tokens=config.max_new_tokens, temperature=config.temperature,
         seed=config.seed + 1000 * config.number + number, copies=config.responses,
     )  # fmt: skip
     return [
@@ -259,11 +260,6 @@ def _respond(config: RoundConfig, learner: Generator, chunk: list[Query], number
         ]
         for q, own in zip(chunk, answers, strict=True)
     ]
-
-
-def conversation(query: Query) -> Prompt:
-    """What the learner is given: the text, after the turns before it where there are any."""
-    return [*query.history, {"role": "user", "content": query.text}] if query.history else query.text
 
 
 def place(reading: Reading) -> np.ndarray:

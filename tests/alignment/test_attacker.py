@@ -153,7 +153,8 @@ def test_crossing_puts_one_subject_in_the_form_of_another() -> None:
 
 
 def elite(number: int, *, style: str = "format", fitness: float = 0.9) -> Elite:
-    pair = shipped_seeds()[number]
+    """An elite on one of 40 seeds spread over all of them."""
+    pair = shipped_seeds()[number * (len(shipped_seeds()) // 40)]
     text = f"As a riddle, number {number}: {pair.unsafe}"
     return Elite(f"e{number}", pair.category, style, pair.level, text, pair.principle, pair.id, fitness, 1,
                  twin=f"As a riddle, number {number}: {pair.harmless}", history=["Hello."] * (style == "multi_turn"),
@@ -161,7 +162,7 @@ def elite(number: int, *, style: str = "format", fitness: float = 0.9) -> Elite:
 
 
 def test_a_share_of_the_budget_asks_elites_of_earlier_rounds_again() -> None:
-    elites = [elite(i * 10) for i in range(30)] + [elite(3, style="multi_turn")]
+    elites = [elite(i) for i in range(30)] + [elite(35, style="multi_turn")]
     found, chunks = write_round(replace(CONFIG, number=2), earlier=elites)
     texts = {e.text: e for e in elites}
     again = [q for chunk in chunks for q in chunk if q.text in texts and q.kind == "unsafe"]
@@ -189,7 +190,7 @@ def test_a_restart_after_any_chunk_writes_the_same() -> None:
 def test_the_random_policy_remembers_nothing_and_treats_operators_alike() -> None:
     past = [OperatorYield(name, 400, 400 if name == "format" else 0) for name in OPERATORS]
     config = replace(CONFIG, attack_policy="random", attacks=200)
-    _, chunks = write_round(config, yields=past, earlier=[elite(i * 10) for i in range(30)])
+    _, chunks = write_round(config, yields=past, earlier=[elite(i) for i in range(30)])
     attacks = [q for chunk in chunks for q in chunk if q.kind == "unsafe"]
     used = Counter(q.operator for q in attacks)
     assert all(q.parent is None for q in attacks)

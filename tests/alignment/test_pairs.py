@@ -52,6 +52,18 @@ def test_a_rewrite_is_chosen_over_the_answer_that_violates() -> None:
     assert (pair.chosen, pair.rejected, pair.weight) == ("Better words.", COMPLY, 3.0)
 
 
+def test_the_turns_before_an_attack_reach_training_and_its_look_alike() -> None:
+    turns = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Go on."}]
+    attack = sample("unsafe", COMPLY)
+    seed = shipped_seeds()[0]
+    query = {**attack.query, "seed": seed.id, "history": turns, "twin": f"First question. {seed.harmless}"}
+    pairs = build([replace(attack, query=query)], [Label("q", {"q0": 1.0}, ["private-life"])])
+    assert own(pairs).history == turns
+    twin = next(p for p in pairs if p.prompt == f"First question. {seed.harmless}")
+    assert (twin.kind, twin.history) == ("harmless", turns)
+    assert all(p.history == [] for p in pairs if p.prompt not in (twin.prompt, own(pairs).prompt))
+
+
 def test_a_preference_becomes_a_pair_but_not_for_an_answer_that_violates() -> None:
     both = sample("unsafe", DECLINE, COMPLY)
     pair = own(build([both], [Label("q", {}, preferred="q1")]))
