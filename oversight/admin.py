@@ -35,8 +35,8 @@ from oversight.models import (
 from oversight.permissions import has_role
 from oversight.selectors.outlook import read_forecasts
 from oversight.selectors.rounds import find_experiment
-from oversight.services import accounts, constitutions, people, rounds
-from oversight.services.rounds import RoundRefused
+from oversight.services import accounts, constitutions, launching, people, rounds
+from oversight.services.round_rows import RoundRefused
 
 site = OversightAdminSite(name="admin")
 
@@ -64,12 +64,12 @@ class RoundAdmin(ReadOnlyAdmin):
             self.message_user(request, "Add an experiment first.", messages.WARNING)
             return redirect("admin:oversight_experiment_changelist")
         form = LaunchForm(
-            request.POST if request.method == "POST" else None, defaults=rounds.default_config(experiment)
+            request.POST if request.method == "POST" else None, defaults=launching.default_config(experiment)
         )
-        problems = rounds.preflight(experiment)
+        problems = launching.preflight(experiment)
         if request.method == "POST" and "launch" in request.POST and form.is_valid():
             try:
-                round = rounds.launch_round(experiment=experiment, user=_actor(request), overrides=form.overrides())
+                round = launching.launch_round(experiment=experiment, user=_actor(request), overrides=form.overrides())
             except RoundRefused as refusal:
                 problems = refusal.problems
             except ValueError as error:
@@ -79,7 +79,7 @@ class RoundAdmin(ReadOnlyAdmin):
                 return redirect("admin:oversight_round_changelist")
         estimate = None
         try:
-            estimate = rounds.estimate(experiment, form.overrides())
+            estimate = launching.estimate(experiment, form.overrides())
         except ValueError as error:
             problems = [*problems, str(error)]
         context = {
@@ -143,7 +143,7 @@ class ExperimentForm(forms.ModelForm):  # type: ignore[type-arg]
         if not self.errors:
             draft = Experiment(pk=self.instance.pk, **cleaned)
             try:
-                rounds.default_config(draft)
+                launching.default_config(draft)
             except (ValueError, TypeError) as error:
                 raise ValidationError({"settings": str(error)}) from error
         return cleaned

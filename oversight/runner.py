@@ -27,7 +27,7 @@ from oversight import ingest, runfiles
 from oversight.ingest import Superseded, Tail
 from oversight.models import MetricPoint, Round
 from oversight.processes import start_tied, stop_group
-from oversight.services import rounds
+from oversight.services import following
 
 log = logging.getLogger(__name__)
 CANCEL_PATIENCE = 6.0  # seconds between SIGTERM and SIGKILL
@@ -106,7 +106,7 @@ def phase_command(phase: str, folder: Path) -> list[str]:
 
 def run_phase(round_id: str, attempt: int) -> None:
     """Runs the phase that `attempt` stands for; does nothing where the round no longer waits for it."""
-    round = rounds.start_phase(round_id, attempt)
+    round = following.start_phase(round_id, attempt)
     if round is None:
         log.info("round %s: attempt %s is not wanted any more", round_id, attempt)
         return
@@ -117,7 +117,7 @@ def run_phase(round_id: str, attempt: int) -> None:
         except Superseded as error:
             log.warning("stopped: %s", error)
         except Cancelled:
-            rounds.finish_cancel(round.pk, attempt)
+            following.finish_cancel(round.pk, attempt)
             _push_quietly(folder)
         except Exception as error:  # the round must say what happened, whatever it was
             log.exception("round %s, %s phase", round_id, round.phase)
@@ -176,10 +176,10 @@ def _finish(round: Round, folder: RunDir) -> None:
         try:
             if round.phase == Round.Phase.PROPOSE:
                 ingest.save_propose_results(locked, folder)
-                rounds.finish_propose(round.pk, round.attempt)
+                following.finish_propose(round.pk, round.attempt)
             else:
                 reason = ingest.save_learn_results(locked, folder)
-                rounds.finish_learn(round.pk, round.attempt, reason=reason)
+                following.finish_learn(round.pk, round.attempt, reason=reason)
         except FileNotFoundError as error:
             raise PhaseFailed(f"The {round.phase} phase ended well but left no {error.filename}.") from error
 
@@ -188,7 +188,7 @@ def _fail(round: Round, reason: str) -> None:
     """Tells the round; a database that does not answer is tried for a minute, then watch_rounds takes over."""
     for _ in range(12):
         try:
-            rounds.fail_round(round.pk, reason=reason, attempt=round.attempt)
+            following.fail_round(round.pk, reason=reason, attempt=round.attempt)
             return
         except DatabaseError as error:
             log.warning("round %s could not be marked as failed: %s", round.pk, error)

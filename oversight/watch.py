@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from oversight import workers
 from oversight.events import publish
 from oversight.models import LogLine, Round
-from oversight.services import rounds
+from oversight.services import continuous, following, rounds
 
 log = logging.getLogger(__name__)
 Status = Round.Status
@@ -26,6 +26,7 @@ def watch_rounds() -> None:
     fail_silent_rounds()
     close_spent_reviews()
     send_lost_messages()
+    continuous.advance_all()
 
 
 def close_spent_reviews() -> None:
@@ -45,9 +46,9 @@ def fail_silent_rounds() -> list[Round]:
             f"of the {round.phase} phase; retry resumes from the last whole stage."
         )
         if round.cancel_requested:
-            rounds.finish_cancel(round.pk, round.attempt)
+            following.finish_cancel(round.pk, round.attempt)
         else:
-            rounds.fail_round(round.pk, reason=reason, attempt=round.attempt)
+            following.fail_round(round.pk, reason=reason, attempt=round.attempt)
     return silent
 
 

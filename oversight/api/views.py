@@ -27,8 +27,8 @@ from oversight.selectors.exports import write_labels
 from oversight.selectors.sample_filter import SampleFilter, open_sight
 from oversight.selectors.sample_history import read_history
 from oversight.selectors.samples import PAGE_SIZE, list_samples
-from oversight.services import rounds
-from oversight.services.rounds import RoundRefused
+from oversight.services import launching, rounds
+from oversight.services.round_rows import RoundRefused
 
 
 def _filter(name: str, words: str = "") -> OpenApiParameter:
@@ -76,7 +76,7 @@ class RoundViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericView
         sent = LaunchIn(data=request.data)
         sent.is_valid(raise_exception=True)
         try:
-            launched = rounds.launch_round(
+            launched = launching.launch_round(
                 experiment=chosen_experiment(request),
                 user=person(request),
                 overrides=sent.validated_data["overrides"],

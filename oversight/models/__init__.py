@@ -1,5 +1,6 @@
 """The records in the database. Rows are written by `services`, read through `selectors`."""
 
+from oversight.models.continuous import ContinuousRun
 from oversight.models.people import AuditEvent, Role, SignInLink, User
 from oversight.models.reviews import Draft, Label, Lease, Postponement, Review, ReviewFigures
 from oversight.models.rounds import Checkpoint, LogLine, MetricPoint, ProbeAnswer, Round
@@ -13,6 +14,7 @@ __all__ = [
     "Cell",
     "Checkpoint",
     "Constitution",
+    "ContinuousRun",
     "Critique",
     "Draft",
     "Experiment",

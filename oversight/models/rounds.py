@@ -34,6 +34,8 @@ class Round(UuidModel):
     status = models.CharField(max_length=12, choices=Status, default=Status.DRAFT, db_index=True)
     phase = models.CharField(max_length=10, choices=Phase, default=Phase.PROPOSE)
     config = models.JSONField(default=dict)
+    # What the schedule had planned, why, and what a person chose instead (`planning.plan_round`); {} in older rounds.
+    plan = models.JSONField(default=dict)
     reason = models.TextField(blank=True)  # why it failed, was cancelled or rolled back, in words
     cancel_requested = models.BooleanField(default=False)
     launched_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL)

@@ -8,7 +8,8 @@ from redis.exceptions import RedisError
 
 from oversight import workers
 from oversight.models import Experiment, Role, Round, User
-from oversight.services import accounts, audit, people, rounds, seeds
+from oversight.services import accounts, audit, following, launching, people, rounds, seeds
+from oversight.services.round_rows import RoundRefused
 from oversight.watch import send_lost_messages
 
 ADMIN = "admin"
@@ -56,9 +57,9 @@ def fail_interrupted_rounds() -> list[Round]:
     for round in interrupted:
         reason = f"Oversight was stopped during stage {round.stage or 'load'} of the {round.phase} phase."
         if round.cancel_requested:
-            rounds.finish_cancel(round.pk, round.attempt)
+            following.finish_cancel(round.pk, round.attempt)
         else:
-            rounds.fail_round(round.pk, reason=reason, attempt=round.attempt)
+            following.fail_round(round.pk, reason=reason, attempt=round.attempt)
     return [round for round in interrupted if not round.cancel_requested]
 
 
@@ -72,13 +73,13 @@ def take_up(interrupted: list[Round]) -> list[str]:
         try:
             rounds.retry_round(round=round, user=None)
             said.append(f"{round} was interrupted; it goes on with its {round.phase} phase")
-        except rounds.RoundRefused as error:
+        except RoundRefused as error:
             said.append(f"{round} was interrupted and could not be taken up: {error}")
     demo = Experiment.objects.filter(name=DEMO, rounds=None).first()
     if demo is not None:
         try:
-            rounds.launch_round(experiment=demo, user=None, overrides={})
+            launching.launch_round(experiment=demo, user=None, overrides={})
             said.append(f'round 1 of "{DEMO}" is launched; its flagged samples arrive in the review queue')
-        except (rounds.RoundRefused, ValueError) as error:
+        except (RoundRefused, ValueError) as error:
             said.append(f'round 1 of "{DEMO}" was not launched: {error}')
     return said

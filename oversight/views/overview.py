@@ -15,7 +15,7 @@ from oversight.models import Experiment, Role, Round
 from oversight.permissions import has_role, require_role
 from oversight.selectors.metrics import read_cards
 from oversight.selectors.rounds import find_experiment, list_rounds, read_base
-from oversight.services import rounds
+from oversight.services import launching
 from oversight.views.rounds import launch_context
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         return render(request, "oversight/overview_live.html", context)
     context["experiments"] = Experiment.objects.order_by("name").only("id", "name")
     if has_role(request.user, Role.RESEARCHER):
-        form = LaunchForm(defaults=rounds.default_config(experiment))
+        form = LaunchForm(defaults=launching.default_config(experiment))
         context |= launch_context(experiment, form)
     return render(request, "oversight/overview.html", context)
 

@@ -30,8 +30,8 @@ from oversight.selectors.rounds import (
     read_round_row,
 )
 from oversight.selectors.withdrawals import count_withdrawn
-from oversight.services import rounds
-from oversight.services.rounds import RoundRefused
+from oversight.services import launching, rounds
+from oversight.services.round_rows import RoundRefused
 
 LOG_LINES = 200
 PROBES_A_PAGE = 20
@@ -119,9 +119,9 @@ def probes_context(request: HttpRequest, round: Round) -> dict[str, Any]:
 
 def launch_context(experiment: Experiment, form: LaunchForm) -> dict[str, Any]:
     """The launch form with what it will cost and what stands in the way."""
-    context: dict[str, Any] = {"experiment": experiment, "form": form, "problems": rounds.preflight(experiment)}
+    context: dict[str, Any] = {"experiment": experiment, "form": form, "problems": launching.preflight(experiment)}
     try:
-        context["estimate"] = rounds.estimate(experiment, form.overrides())
+        context["estimate"] = launching.estimate(experiment, form.overrides())
     except ValueError as error:
         context["problems"] = [*context["problems"], str(error)]
     context["forecasts"] = read_forecasts(experiment.pk)
@@ -138,10 +138,10 @@ def launch(request: HttpRequest) -> HttpResponse:
     if experiment is None:
         return redirect("overview")
     bound = request.method == "POST" or request.headers.get("HX-Target") == "round-cost"
-    form = LaunchForm(data if bound else None, defaults=rounds.default_config(experiment))
+    form = LaunchForm(data if bound else None, defaults=launching.default_config(experiment))
     if request.method == "POST" and form.is_valid():
         try:
-            launched = rounds.launch_round(experiment=experiment, user=actor(request), overrides=form.overrides())
+            launched = launching.launch_round(experiment=experiment, user=actor(request), overrides=form.overrides())
         except RoundRefused as refusal:
             form.add_error(None, "Not launched.")
             return render(

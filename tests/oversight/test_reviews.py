@@ -276,7 +276,7 @@ def test_closing_the_review_approves_what_those_who_judged_agree_on(ada, bob, ro
         for action in actions:
             judge(user, leases.claim_next(user=user), action)
     assert not Label.objects.exists()
-    monkeypatch.setattr(rounds, "_enqueue", lambda round: None)  # no worker here
+    monkeypatch.setattr(rounds, "enqueue", lambda round: None)  # no worker here
     rounds.close_review(round=round_, user=None)
     assert sorted(Sample.objects.values_list("status", flat=True)) == ["decided", "disputed"]
     assert Label.objects.get().how == "closed"

@@ -1,4 +1,4 @@
-"""services.rounds: the path of a round's status, and what stands in its way."""
+"""services.launching, rounds, following: the path of a round's status, and what stands in its way."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kombu.exceptions import OperationalError
 
 from oversight import tasks, watch, workers
 from oversight.models import AuditEvent, Experiment, Label, Round, Sample, Seed
-from oversight.services import rounds
-from oversight.services.rounds import RoundRefused
+from oversight.services import following, launching, rounds
+from oversight.services.round_rows import RoundRefused
 from tests.factories import make_experiment, make_round, make_sample, make_user
 
 pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
@@ -48,7 +48,7 @@ def test_a_launch_queues_the_round_and_hands_it_over_once(
 ) -> None:
     mia = make_user("researcher", username="mia")
     with django_capture_on_commit_callbacks(execute=True):
-        round = rounds.launch_round(experiment=experiment, user=mia, overrides={"budget": 7})
+        round = launching.launch_round(experiment=experiment, user=mia, overrides={"budget": 7})
         assert sent == [], "a worker must not see the job before the row is committed"
     assert sent == [(str(round.pk), 1)]
     assert (round.status, round.number, round.budget, round.objective) == (Status.QUEUED, 1, 7, "conformity")
@@ -59,7 +59,7 @@ def test_a_launch_queues_the_round_and_hands_it_over_once(
 
 def test_objectives_alternate(sent: Sent, experiment: Experiment) -> None:
     first = make_round(experiment=experiment, status=Status.DONE, budget=0)
-    assert rounds.launch_round(experiment=experiment, user=None, overrides={}).objective == "competence"
+    assert launching.launch_round(experiment=experiment, user=None, overrides={}).objective == "competence"
     assert first.number == 1
 
 
@@ -69,11 +69,11 @@ def test_the_preflight_names_everything_that_is_missing(monkeypatch: pytest.Monk
     experiment.constitution.principles.all().delete()
     make_round(experiment=experiment, status=Status.DONE)
     make_round(experiment=experiment, status=Status.LEARNING)
-    text = " ".join(rounds.preflight(experiment))
+    text = " ".join(launching.preflight(experiment))
     for words in ("No worker is listening", "Round 2 is learning", "no seeds", "no principles", "no labels"):
         assert words in text
     with pytest.raises(RoundRefused, match="No worker"):
-        rounds.launch_round(experiment=experiment, user=None, overrides={})
+        launching.launch_round(experiment=experiment, user=None, overrides={})
     assert experiment.rounds.count() == 2
 
 
@@ -84,12 +84,12 @@ def test_a_broker_that_is_down_is_named(monkeypatch: pytest.MonkeyPatch, experim
         raise Down("connection refused")
 
     monkeypatch.setattr(workers, "listening", refuse)
-    assert "broker does not answer" in rounds.preflight(experiment)[0]
+    assert "broker does not answer" in launching.preflight(experiment)[0]
 
 
 def test_a_bad_override_launches_nothing(sent: Sent, experiment: Experiment) -> None:
     with pytest.raises(ValueError, match="no setting colour"):
-        rounds.launch_round(experiment=experiment, user=None, overrides={"colour": 1})
+        launching.launch_round(experiment=experiment, user=None, overrides={"colour": 1})
     assert not experiment.rounds.exists() and sent == []
 
 
@@ -101,7 +101,7 @@ def test_a_broker_that_dies_at_launch_fails_the_round_in_words(
 
     monkeypatch.setattr(tasks.run_phase, "delay", refuse)
     with django_capture_on_commit_callbacks(execute=True):
-        round = rounds.launch_round(experiment=experiment, user=None, overrides={})
+        round = launching.launch_round(experiment=experiment, user=None, overrides={})
     round.refresh_from_db()
     assert round.status == Status.FAILED and "broker" in round.reason
 
@@ -109,15 +109,15 @@ def test_a_broker_that_dies_at_launch_fails_the_round_in_words(
 def test_the_whole_path(sent: Sent, experiment: Experiment, django_capture_on_commit_callbacks: Any) -> None:
     leo = make_user("lead")
     with django_capture_on_commit_callbacks(execute=True):
-        round = rounds.launch_round(experiment=experiment, user=None, overrides={})
-    assert rounds.start_phase(round.pk, 2) is None, "an attempt that was never queued claims nothing"
-    started = rounds.start_phase(round.pk, 1)
+        round = launching.launch_round(experiment=experiment, user=None, overrides={})
+    assert following.start_phase(round.pk, 2) is None, "an attempt that was never queued claims nothing"
+    started = following.start_phase(round.pk, 1)
     assert started is not None and started.status == Status.PROPOSING
-    assert rounds.start_phase(round.pk, 1) is None, "a second worker with the same message finds it taken"
+    assert following.start_phase(round.pk, 1) is None, "a second worker with the same message finds it taken"
     judged, waiting = make_sample(round=round, status="decided"), make_sample(round=round)
     add_label(judged)
     with django_capture_on_commit_callbacks(execute=True):
-        assert rounds.finish_propose(round.pk, 1)
+        assert following.finish_propose(round.pk, 1)
     round.refresh_from_db()
     assert round.status == Status.REVIEWING, "one sample still waits"
     with django_capture_on_commit_callbacks(execute=True):
@@ -126,11 +126,11 @@ def test_the_whole_path(sent: Sent, experiment: Experiment, django_capture_on_co
     round.refresh_from_db()
     assert (round.status, round.phase, round.attempt, waiting.status) == (Status.QUEUED, "learn", 2, "closed")
     assert sent == [(str(round.pk), 1), (str(round.pk), 2)]
-    assert rounds.start_phase(round.pk, 1) is None
-    learning = rounds.start_phase(round.pk, 2)
+    assert following.start_phase(round.pk, 1) is None
+    learning = following.start_phase(round.pk, 2)
     assert learning is not None and learning.status == Status.LEARNING
-    assert not rounds.finish_learn(round.pk, 1), "an attempt that was taken for dead ends nothing"
-    assert rounds.finish_learn(round.pk, 2)
+    assert not following.finish_learn(round.pk, 1), "an attempt that was taken for dead ends nothing"
+    assert following.finish_learn(round.pk, 2)
     round.refresh_from_db()
     assert round.status == Status.DONE and round.finished_at
 
@@ -171,7 +171,7 @@ def test_cancel_at_once_where_nothing_runs(sent: Sent) -> None:
     round.refresh_from_db()
     sample.refresh_from_db()
     assert round.status == Status.CANCELLED and "mia" in round.reason and sample.status == "closed"
-    assert rounds.start_phase(round.pk, 1) is None
+    assert following.start_phase(round.pk, 1) is None
     with pytest.raises(RoundRefused, match="already cancelled"):
         rounds.cancel_round(round=round, user=None)
 
@@ -181,7 +181,7 @@ def test_cancel_asks_a_live_runner_and_ends_a_dead_one() -> None:
     assert rounds.cancel_round(round=alive, user=None).cancel_requested
     alive.refresh_from_db()
     assert alive.status == Status.LEARNING
-    assert rounds.finish_cancel(alive.pk, 3)
+    assert following.finish_cancel(alive.pk, 3)
     alive.refresh_from_db()
     assert alive.status == Status.CANCELLED and not alive.cancel_requested
     dead = make_round(status=Status.LEARNING, heartbeat_at=timezone.now() - timedelta(minutes=5))
@@ -198,7 +198,7 @@ def test_retry_takes_the_phase_up_with_a_new_attempt(sent: Sent, django_capture_
     assert (round.status, round.phase, round.attempt, round.reason) == (Status.QUEUED, "learn", 3, "")
     assert closed.status == "closed", "what the review left out stays out"
     assert sent == [(str(round.pk), 3)]
-    assert not rounds.fail_round(round.pk, reason="late", attempt=2), "the old runner's failure is no news"
+    assert not following.fail_round(round.pk, reason="late", attempt=2), "the old runner's failure is no news"
 
 
 def test_retry_of_a_cancelled_review_opens_it_again(sent: Sent) -> None:
@@ -223,20 +223,20 @@ def test_only_the_last_round_can_be_retried(sent: Sent, experiment: Experiment) 
 def test_a_launch_takes_the_waiting_samples_of_a_failed_round_away(sent: Sent, experiment: Experiment) -> None:
     failed = make_round(experiment=experiment, status=Status.FAILED)
     left = make_sample(round=failed)
-    rounds.launch_round(experiment=experiment, user=None, overrides={})
+    launching.launch_round(experiment=experiment, user=None, overrides={})
     left.refresh_from_db()
     assert left.status == "closed"
 
 
 def test_the_estimate_scales_the_last_round(experiment: Experiment) -> None:
-    before = rounds.estimate(experiment, {})
+    before = launching.estimate(experiment, {})
     assert not before.measured and before.samples == 48 + 8 + 10 and before.reviews == 12
     done = make_round(
         experiment=experiment, status=Status.DONE, stage_seconds={"attack": 20, "respond": 40, "train": 120}
     )
     for _ in range(2):
         make_sample(round=done, status="unflagged")
-    after = rounds.estimate(experiment, {"attacks": 2, "lookalikes": 1, "competence": 1})
+    after = launching.estimate(experiment, {"attacks": 2, "lookalikes": 1, "competence": 1})
     # 60 s for 2 samples before, so 120 s for 4, and 120 s of learning.
     assert after.measured and after.minutes == pytest.approx(4.0)
 
@@ -249,7 +249,7 @@ def test_only_a_review_can_be_closed(status: str) -> None:
 
 def test_an_unknown_round_is_an_error() -> None:
     with pytest.raises(Round.DoesNotExist):
-        rounds.start_phase(uuid.uuid4(), 1)
+        following.start_phase(uuid.uuid4(), 1)
 
 
 def test_the_watch_closes_a_review_whose_last_submitter_was_killed(
