@@ -57,6 +57,8 @@ def build_config(*, round: Round, overrides: dict[str, Any]) -> dict[str, Any]:
         "number": round.number,
         "objective": round.objective,
         "learner_adapter": "inputs/adapter" if runfiles.last_accepted(round) else "",
+        # Round 1 has none; a later one says in its log whether the round before left one that fits.
+        "attacker_adapter": "inputs/attacker" if round.number > 1 else "",
     }
     for name, value in values.items():
         _check_type(name, value)
