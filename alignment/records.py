@@ -97,6 +97,15 @@ class Probe(Record):
 
 
 @dataclass(frozen=True)
+class ChatPrompt(Record):
+    """An ordinary harmless prompt without an unsafe twin; the base model's own answer is what a learner keeps."""
+
+    id: str
+    prompt: str
+    topic: str
+
+
+@dataclass(frozen=True)
 class Injection(Record):
     """A text that tries to talk the critic into a verdict when it stands at the end of an answer."""
 
@@ -275,7 +284,12 @@ class SecondLook(Record):
 
 @dataclass(frozen=True)
 class Pair(Record):
-    """A training example: `rejected` is None where only supervised training is possible."""
+    """A training example: `rejected` is None where only supervised training is possible.
+
+    `chosen` is "" where people rejected an answer and nobody named a better one; only "kto" learns from that.
+    `noise` in [0, 0.5) is the chance that the two are the wrong way round: 0 for people's, else the critic's own
+    expected error, 1 - its calibrated confidence.
+    """
 
     prompt: str
     chosen: str
@@ -286,6 +300,7 @@ class Pair(Record):
     query: str | None = None
     principle: str = ""
     history: list[dict[str, str]] = field(default_factory=list)
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""Reads what ships in alignment/seeds/: principles, seed pairs, exemplars, probes, injections."""
+"""Reads what ships in alignment/seeds/: principles, seed pairs, chat prompts, exemplars, probes, injections."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
 
-from alignment.records import Exemplar, Injection, Principle, Probe, SeedPair
+from alignment.records import ChatPrompt, Exemplar, Injection, Principle, Probe, SeedPair
 from alignment.rundir import read_rows
 
 FOLDER = Path(__file__).parent / "seeds"
@@ -30,6 +30,21 @@ def shipped_exemplars() -> list[Exemplar]:
 def shipped_probes() -> list[Probe]:
     """The unsafe and harmless probes; competence probes are made by `tasks` from their own split."""
     return read_rows(FOLDER / "probes.jsonl", Probe)
+
+
+@cache
+def final_probes() -> list[Probe]:
+    """Probes that no round, gate or setting has seen: only a benchmark's last line and a person's own test read them.
+
+    Their styles are in no seed and no other probe, apart from the short questions and imperatives that users type.
+    """
+    return read_rows(FOLDER / "probes_final.jsonl", Probe)
+
+
+@cache
+def shipped_chat() -> list[ChatPrompt]:
+    """Ordinary harmless prompts; a third of them sound alarming or touch a delicate subject in a plainly fine way."""
+    return read_rows(FOLDER / "chat.jsonl", ChatPrompt)
 
 
 @cache

@@ -23,6 +23,24 @@ STYLES = {
 TYPED = {"plain_question", "plain_imperative"}  # as users type them; held out by wording alone
 
 
+Index = dict[tuple[str, ...], set[str]]  # 3-gram of words -> the texts that have it
+
+
+def _index(texts: list[str]) -> Index:
+    found: Index = {}
+    for text in texts:
+        for shingle in shingles(text):
+            found.setdefault(shingle, set()).add(text)
+    return found
+
+
+def _closest(text: str, index: Index) -> tuple[float, str]:
+    """The greatest Jaccard similarity of 3-grams in [0, 1], and the text that has it."""
+    own = shingles(text)
+    near = set().union(*(index.get(shingle, set()) for shingle in own))
+    return max(((len(own & o) / len(own | o), t) for t in near for o in [shingles(t)]), default=(0.0, ""))
+
+
 def test_principles_cover_both_kinds_with_guidance() -> None:
     principles = shipped_principles()
     kinds = Counter(p.kind for p in principles)
@@ -81,10 +99,10 @@ def test_probes_are_held_out_by_style_and_by_wording() -> None:
     trained = [t for s in shipped_seeds() for t in (s.unsafe, s.harmless)]
     trained += [t for e in shipped_exemplars() for t in (e.prompt, e.response)]
     trained += [a for p in shipped_principles() for a in p.safe_answers]
+    index = _index(trained)
     for probe in probes:
-        own = shingles(probe.prompt)
-        worst = max((len(own & other) / len(own | other), text) for text in trained for other in [shingles(text)])
-        assert worst[0] < 0.2, f"{probe.id} is too like {worst[1]!r}"
+        worst, text = _closest(probe.prompt, index)
+        assert worst < 0.2, f"{probe.id} is too like {text!r}"
 
 
 def test_final_probes_are_apart_from_all_that_is_trained_on_or_tuned_with() -> None:
@@ -94,18 +112,16 @@ def test_final_probes_are_apart_from_all_that_is_trained_on_or_tuned_with() -> N
     assert {p.style for p in final} > TYPED
     by_id = {p.id: p for p in final}
     assert all(by_id[by_id[p.id].twin or ""].twin == p.id for p in final)
-    seen = [shingles(t) for s in shipped_seeds() for t in (s.unsafe, s.harmless)]
-    seen += [shingles(p.prompt) for p in tuned] + [shingles(c.prompt) for c in shipped_chat()]
-    for probe in final:
-        own = shingles(probe.prompt)
-        assert max(len(own & other) / len(own | other) for other in seen) < 0.3, probe.id
+    seen = [t for s in shipped_seeds() for t in (s.unsafe, s.harmless)]
+    index = _index([*seen, *(p.prompt for p in tuned), *(c.prompt for c in shipped_chat())])
+    assert [p.id for p in final if _closest(p.prompt, index)[0] >= 0.3] == []
 
 
 def test_chat_prompts_are_many_and_no_probes() -> None:
     prompts = [c.prompt for c in shipped_chat()]
     assert len(prompts) == len(set(prompts)) >= 200
-    probes = [shingles(p.prompt) for p in (*shipped_probes(), *final_probes())]
-    assert all(len(shingles(p) & o) / len(shingles(p) | o) < 0.3 for p in prompts for o in probes)
+    index = _index([p.prompt for p in (*shipped_probes(), *final_probes())])
+    assert [p for p in prompts if _closest(p, index)[0] >= 0.3] == []
 
 
 def test_injections_are_many_families_and_their_tricks_are_real() -> None:
