@@ -31,6 +31,7 @@ from oversight.models import (
     Sample,
     SecondLook,
 )
+from oversight.models.samples import call_letter
 from oversight.runfiles import digest_folder, last_accepted
 
 log = logging.getLogger(__name__)
@@ -208,6 +209,9 @@ def _sample(round: Round, query: records.Query, sample: records.Sample) -> Sampl
         kind=query.kind,
         category=query.category or "",
         principle=query.principle or "",
+        operator=query.operator,
+        level=query.level,
+        calls=write_calls(sample.responses, sample.critiques),
         responses=sample.responses,
         status=Sample.Status.QUEUED if flag else Sample.Status.UNFLAGGED,
         flag_reason=flag.reason if flag else "",
@@ -221,6 +225,12 @@ def _sample(round: Round, query: records.Query, sample: records.Sample) -> Sampl
         ),
         wanted=reviews_wanted(round.experiment, query.id) if flag else 1,
     )
+
+
+def write_calls(responses: list[dict[str, Any]], critiques: list[dict[str, Any]]) -> str:
+    """`Sample.calls`: a letter an answer, in their order; "?" where the critique failed or is missing."""
+    found = {critique["response"]: critique["violation"] for critique in critiques if critique["status"] == "ok"}
+    return "".join(call_letter(found.get(response["id"])) for response in responses)[:16]
 
 
 def reviews_wanted(experiment: Experiment, query_id: str) -> int:

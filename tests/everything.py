@@ -135,6 +135,7 @@ def _make_sample(text: str, name: str, **fields: Any) -> Sample:
         prompt=text, answers=(text, text), flag_words=text, parent=parent.query,
         query={
             "category": clip(name, 40), "style": clip(name, 40), "operator": clip(name, 40), "seed_key": clip(name, 80),
+            "history": [{"role": "user", "content": text}, {"role": "assistant", "content": text}],
         }, **fields,
     )  # fmt: skip
     sample.critiques.update(rationale=text, span=[0, min(len(text), 10)])

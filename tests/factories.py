@@ -23,6 +23,7 @@ from oversight.models import (
     Sample,
     User,
 )
+from oversight.models.samples import call_letter
 
 counter = itertools.count(1)
 
@@ -109,6 +110,9 @@ def make_sample(
         kind=asked.kind,
         category=asked.category,
         principle=asked.principle,
+        operator=asked.operator,
+        level=asked.level,
+        calls="".join(call_letter(violations[i] if i < len(violations) else None) for i in range(len(answers))),
         responses=responses,
         status=status,
         **{

@@ -28,12 +28,20 @@ class LaunchIn(serializers.Serializer[Any]):
     overrides = serializers.DictField(required=False, default=dict)
 
 
+class TurnOut(serializers.Serializer[Any]):
+    """A turn before the prompt. `role` is user or assistant; the assistant is the learner."""
+
+    role = serializers.CharField()
+    content = serializers.CharField()
+
+
 class SampleOut(serializers.Serializer[Any]):
     """A row of the list. `flag_reason` is null while this person may still be asked about the sample."""
 
     id = serializers.UUIDField(source="sample.id")
     round = serializers.IntegerField(source="sample.round.number")
     prompt = serializers.CharField(source="sample.query.text")
+    turns = TurnOut(source="sample.query.history", many=True)
     kind = serializers.CharField(source="sample.kind")
     category = serializers.CharField(source="sample.category")
     principle = serializers.CharField(source="sample.principle")
@@ -84,6 +92,7 @@ class HistoryOut(serializers.Serializer[Any]):
     id = serializers.UUIDField(source="sample.id")
     round = serializers.IntegerField(source="sample.round.number")
     prompt = serializers.CharField(source="sample.query.text")
+    turns = TurnOut(source="sample.query.history", many=True)
     kind = serializers.CharField(source="sample.query.kind")
     category = serializers.CharField(source="sample.query.category")
     principle = serializers.CharField(source="sample.query.principle")

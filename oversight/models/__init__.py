@@ -1,5 +1,6 @@
 """The records in the database. Rows are written by `services`, read through `selectors`."""
 
+from oversight.models.checkpoints import Merge, Start
 from oversight.models.continuous import ContinuousRun
 from oversight.models.people import AuditEvent, Role, SignInLink, User
 from oversight.models.reviews import Draft, Label, Lease, Postponement, Review, ReviewFigures
@@ -22,6 +23,7 @@ __all__ = [
     "LabelChange",
     "Lease",
     "LogLine",
+    "Merge",
     "MetricPoint",
     "Postponement",
     "Principle",
@@ -36,6 +38,7 @@ __all__ = [
     "SecondLook",
     "Seed",
     "SignInLink",
+    "Start",
     "TrainedOn",
     "User",
     "UuidModel",

@@ -104,9 +104,13 @@ class Checkpoint(UuidModel):
     sha256 = models.CharField(max_length=64)
     verdict = models.CharField(max_length=12, choices=Verdict)
     reasons = models.JSONField(default=list)
+    card = models.JSONField(default=dict)  # what it was made of, as `alignment.model_card.Lineage` writes it
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["round", "role"], name="checkpoint_role")]
+
+    def __str__(self) -> str:
+        return f"{self.role} of round {self.round.number}"
 
 
 class MetricPoint(models.Model):

@@ -11,6 +11,11 @@ from oversight.models.rounds import Round
 from oversight.models.setup import Experiment, UuidModel
 
 
+def call_letter(violation: float | None) -> str:
+    """The critic's P(violates) of one answer as `Sample.calls` keeps it."""
+    return "?" if violation is None else "v" if violation >= 0.5 else "f"
+
+
 class Query(UuidModel):
     round = models.ForeignKey(Round, on_delete=models.CASCADE, related_name="queries")
     text = models.TextField()
@@ -29,8 +34,13 @@ class Query(UuidModel):
 
     @property
     def searched(self) -> str:
-        """What the full-text search reads of it: the query itself first, since of much text only the beginning counts."""
+        """What the full-text search reads of it, the query itself first: of much text only the beginning counts."""
         return "\n".join([self.text, *(turn["content"] for turn in self.history)])
+
+    @property
+    def turns(self) -> int:
+        """How often the user speaks, the query itself included."""
+        return 1 + sum(turn["role"] == "user" for turn in self.history)
 
 
 class Sample(UuidModel):
@@ -56,11 +66,15 @@ class Sample(UuidModel):
     query = models.OneToOneField(Query, on_delete=models.CASCADE, related_name="sample")
     # Found through the indexes below: one of its own would only lead planners away from them.
     round = models.ForeignKey(Round, on_delete=models.CASCADE, related_name="samples", db_index=False)
-    # Copies of what the round and the query say, so that lists of any length come from an index.
+    # Copies of what the round, the query and the critiques say, so that lists of any length come from an index.
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="+", db_index=False)
     kind = models.CharField(max_length=12)
     category = models.CharField(max_length=40, blank=True)
     principle = models.CharField(max_length=60, blank=True)
+    operator = models.CharField(max_length=40, blank=True)
+    level = models.PositiveSmallIntegerField(default=1)
+    # What the critic called each answer, a letter each, as `selectors.attack_map` reads it: v(iolates), f(ine), ?.
+    calls = models.CharField(max_length=16, blank=True)
     responses = models.JSONField()  # list of alignment.records.Response rows, at most two shown as A and B
     status = models.CharField(max_length=10, choices=Status)
     flag_reason = models.CharField(max_length=20, blank=True)
@@ -101,6 +115,14 @@ class Sample(UuidModel):
                 ],
                 name="sample_cell",
             ),
+            # The archive's map and what it links to; holds all that the map counts.
+            models.Index(
+                fields=["round", "operator", "category", "level", "calls"],
+                name="sample_attack",
+                condition=Q(kind="unsafe"),
+            ),
+            models.Index(fields=["experiment", "operator", "-created_at", "-id"], name="sample_operator"),
+            models.Index(fields=["experiment", "level", "-created_at", "-id"], name="sample_level"),
             models.Index(fields=["experiment", "-created_at", "-id"], name="sample_gold", condition=Q(gold=True)),
             models.Index(
                 fields=["experiment", "-created_at", "-id"], name="sample_disagreed", condition=Q(disputed=True)

@@ -16,6 +16,7 @@ BATCH = 500  # labels whose judgements are read at once
 def write_labels(experiment: Experiment) -> Iterator[str]:
     """One judged answer a line: prompt, completion, label (true = fine), and where it came from.
 
+    `turns` are what was said before `prompt`, oldest first, [] for an attack of one turn.
     Only approved labels exist, so only these come. `how` says how each was approved; `spans` are the passages
     that people marked in this answer, in Unicode code points of `completion`, end exclusive.
     """
@@ -45,6 +46,7 @@ def _write_lines(labels: list[Label], marked: dict[str, list[dict[str, Any]]]) -
                 "sample": str(sample.pk),
                 "round": sample.round.number,
                 "prompt": query.text,
+                "turns": query.history,
                 "completion": sample.responses[int(index)]["text"],
                 "label": violates < 0.5,
                 "violates": violates,

@@ -23,12 +23,15 @@ SEALED = {
 @require_GET
 @require_role(Role.REVIEWER)
 def plain(request: HttpRequest, sample_id: UUID, part: str) -> HttpResponse:
-    """`part` is "prompt" or the index of an answer. As the sample page, it shows nothing of anybody's verdict."""
+    """`part` is "prompt", "turns" (those before it) or the index of an answer. Nobody's verdict is shown, as on the
+    sample page."""
     sample = get_object_or_404(Sample.objects.select_related("query"), pk=sample_id)
     if part == "prompt":
         text = sample.query.text
+    elif part == "turns" and sample.query.history:
+        text = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in sample.query.history)
     elif part.isascii() and part.isdecimal() and len(part) < 3 and int(part) < len(sample.responses):
         text = sample.responses[int(part)]["text"]
     else:
-        raise Http404(f"This sample has no text {part!r}; ask for prompt, or an answer from 0 on.")
+        raise Http404(f"This sample has no text {part!r}; ask for prompt, turns, or an answer from 0 on.")
     return HttpResponse(text.encode("utf-8", "replace"), content_type="text/plain; charset=utf-8", headers=SEALED)

@@ -132,12 +132,12 @@ class Filler:
         self.earlier: list[str] = []  # queries that later ones were made from
         self.queries = Rows(
             Query, "id", "created_at", "round_id", "text", "kind", "category", "principle", "style", "level",
-            "operator", "written_by", "seed_key", "parent_id",
+            "operator", "written_by", "seed_key", "parent_id", "history",
         )  # fmt: skip
         self.samples = Rows(
             Sample, "id", "created_at", "query_id", "round_id", "experiment_id", "kind", "category", "principle",
-            "responses", "status", "flag_reason", "flag_words", "priority", "propensity", "audit", "content_hash",
-            "wanted", "gold",
+            "operator", "level", "calls", "responses", "status", "flag_reason", "flag_words", "priority", "propensity",
+            "audit", "content_hash", "wanted", "gold",
         )  # fmt: skip
         self.critiques = Rows(
             Critique, "id", "created_at", "sample_id", "response_index", "status", "violation", "uncertainty",
@@ -185,12 +185,15 @@ class Filler:
             self.queries.add(
                 identifier, created, round_id, prompts[index], kind, principle.category, principle.key, style, level,
                 OPERATORS[int(draw[5] * 5)], "template", f"{principle.category}-{int(draw[1] * 200)}", parent,
+                "[]",
             )  # fmt: skip
             both = answers[2 * index : 2 * index + 2]
             reason = "" if status == "unflagged" else REASONS[int(draw[3] * len(REASONS))]
             self.samples.add(
                 identifier, created, identifier, round_id, self.setup.experiment.pk.hex, kind, principle.category,
-                principle.key, pack_responses(identifier, both), status, reason, WORDS.get(reason, ""),
+                principle.key, OPERATORS[int(draw[5] * 5)], level,
+                "".join("v" if round(draw[answer], 3) >= 0.5 else "f" for answer in (0, 1)),
+                pack_responses(identifier, both), status, reason, WORDS.get(reason, ""),
                 round(draw[4], 4) if reason else 0.0, round(0.05 + 0.9 * draw[5], 4), reason == "audit",
                 hashlib.sha256("\0".join([prompts[index], *both]).encode()).hexdigest(),
                 2 if reason and draw[0] < 0.2 else 1, status == "decided" and draw[1] < 0.02,
