@@ -56,7 +56,7 @@ def load_attacker(config: RoundConfig, run: RunDir, learner: Generator) -> Gener
     name = config.attacker or config.learner
     folder = run.path / config.attacker_adapter if config.attacker_adapter else None
     fits = folder is not None and adapter_fits(folder, name)
-    if folder is not None:
+    if folder is not None and not name.startswith(("http://", "https://")):
         said = f"tuned on its successes ({config.attacker_adapter})" if fits else "as it is: no adapter of its own fits"
         run.events.emit("load", message=f"Attacker {name}, {said}")
     if fits:

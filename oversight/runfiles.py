@@ -18,6 +18,7 @@ from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from alignment import records
+from alignment.archive import carry_over
 from alignment.config import RoundConfig
 from alignment.rundir import RunDir, read_rows, write_rows
 from oversight.models import Checkpoint, Label, Review, Round, TrainedOn
@@ -99,6 +100,19 @@ def write_inputs(round: Round, folder: RunDir) -> None:
     folder.stage(folder.inputs / "pool.jsonl", records.PoolItem, lambda: pool(round))
     if config.learner_adapter and not (folder.path / config.learner_adapter).exists():
         _copy_adapter(round, folder.path / config.learner_adapter)
+    _carry_attacker(round, folder)
+
+
+def _carry_attacker(round: Round, folder: RunDir) -> None:
+    """What the attacker found and learnt up to the newest round before this one, unless attacks are written already."""
+    before = Round.objects.filter(
+        experiment_id=round.experiment_id, number__lt=round.number, status=Round.Status.DONE
+    ).order_by("-number").first()  # fmt: skip
+    if before is None or (folder.propose / "attacks-000.jsonl").exists():
+        return
+    earlier = run_folder(before)
+    pull(earlier)
+    carry_over(earlier, folder)
 
 
 def _refresh_pool(round: Round, folder: RunDir) -> None:

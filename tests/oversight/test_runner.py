@@ -160,6 +160,32 @@ def test_the_next_round_starts_from_the_last_accepted_checkpoint(monkeypatch: py
     assert "was changed" in third.reason
 
 
+def test_the_next_round_takes_over_what_the_attacker_found(runs: Path) -> None:
+    first = make_queued_round(phase="learn")
+    before = runfiles.run_folder(first)
+    runfiles.write_inputs(first, before)
+    (before.propose / "archive.jsonl").write_text("as the critic saw it\n")
+    (before.propose / "operators.jsonl").write_text("yields\n")
+    (before.learn / "archive.jsonl").write_text("as people saw it\n")
+    (before.learn / "attacker").mkdir()
+    (before.learn / "attacker" / "adapter_model.safetensors").write_text("weights")
+    Round.objects.filter(pk=first.pk).update(status="failed")
+    second = make_queued_round(experiment=first.experiment, number=2)
+    assert (first.config["attacker_adapter"], second.config["attacker_adapter"]) == ("", "inputs/attacker")
+    after = runfiles.run_folder(second)
+    runfiles.write_inputs(second, after)
+    assert not (after.inputs / "archive.jsonl").exists(), "a round that is not done hands nothing on"
+    Round.objects.filter(pk=first.pk).update(status="done")
+    runfiles.write_inputs(second, after)
+    assert (after.inputs / "archive.jsonl").read_text() == "as people saw it\n"
+    assert (after.inputs / "operators.jsonl").read_text() == "yields\n"
+    assert (after.inputs / "attacker" / "adapter_model.safetensors").read_text() == "weights"
+    # A retry keeps what the first attempt started from.
+    (before.learn / "archive.jsonl").write_text("changed\n")
+    runfiles.write_inputs(second, after)
+    assert (after.inputs / "archive.jsonl").read_text() == "as people saw it\n"
+
+
 def test_secrets_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "hidden")
     monkeypatch.setenv("DATABASE_URL", "postgres://hidden")
