@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from alignment.objectives import DEFAULT as DEFAULT_PREFERENCE
+from alignment.objectives import USUAL_BETA, find_objective
+
 Objective = Literal["conformity", "competence", "joint"]
 ATTACKS = ("archive", "random")
 # The names in `schedule.POLICIES`, repeated because that module stands on this one.
@@ -79,7 +82,8 @@ class RoundConfig:
     sft_steps: int = 28
     preference_steps: int = 2
     batch: int = 8  # examples a step
-    beta: float = 0.1  # DPO temperature
+    preference: str = DEFAULT_PREFERENCE  # what preference steps minimise; one of objectives.OBJECTIVES
+    beta: float = USUAL_BETA  # on DPO's scale: twice 0.1 doubles the temperature that the objective has by itself
     replay: int = 48  # contrast pairs from seeds replayed beside this round's own
 
     # evaluate and gate
@@ -118,6 +122,9 @@ class RoundConfig:
             raise ValueError(f"policy {self.policy!r} is not one of {', '.join(POLICIES)}")
         if any(value < 0 for value in self.category_risk.values()):
             raise ValueError(f"category_risk is {self.category_risk}; a risk is 0 or more, 1 being the usual")
+        find_objective(self.preference)
+        if not self.beta > 0:
+            raise ValueError(f"beta is {self.beta}; it must be more than 0, {USUAL_BETA} being the usual")
         if not 0 <= self.audit_share <= 1:
             raise ValueError(f"audit_share is {self.audit_share}; it must lie in [0, 1]")
         if not 0 <= self.asked_weight <= 1:

@@ -47,7 +47,12 @@ def trainer_arguments(config: RoundConfig, model: LanguageModel, scratch: Path) 
 
 
 def last_loss(trainer: Any) -> float:
-    return float(next((row["loss"] for row in reversed(trainer.state.log_history) if "loss" in row), float("nan")))
+    return last_logged(trainer, "loss")
+
+
+def last_logged(trainer: Any, name: str) -> float:
+    """The last value that the trainer logged under `name`; nan where it never did."""
+    return float(next((row[name] for row in reversed(trainer.state.log_history) if name in row), float("nan")))
 
 
 def progress(on_step: OnStep) -> Any:
