@@ -7,19 +7,21 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from oversight.admin_site import OversightAdminSite, ReadOnlyAdmin, RoleAdmin
+from oversight.admin_continuous import ContinuousRunAdmin
+from oversight.admin_site import OversightAdminSite, ReadOnlyAdmin, RoleAdmin, actor
 from oversight.forms import LaunchForm
 from oversight.models import (
     AuditEvent,
     Checkpoint,
     Constitution,
+    ContinuousRun,
     Critique,
     Experiment,
     Label,
@@ -39,6 +41,7 @@ from oversight.services import accounts, constitutions, launching, people, round
 from oversight.services.round_rows import RoundRefused
 
 site = OversightAdminSite(name="admin")
+site.register(ContinuousRun, ContinuousRunAdmin)
 
 
 @admin.register(Round, site=site)
@@ -63,13 +66,14 @@ class RoundAdmin(ReadOnlyAdmin):
         if experiment is None:
             self.message_user(request, "Add an experiment first.", messages.WARNING)
             return redirect("admin:oversight_experiment_changelist")
+        coming = launching.prepare_round(experiment)
         form = LaunchForm(
-            request.POST if request.method == "POST" else None, defaults=launching.default_config(experiment)
+            request.POST if request.method == "POST" else None, defaults=coming.config, reasons=coming.reasons
         )
         problems = launching.preflight(experiment)
         if request.method == "POST" and "launch" in request.POST and form.is_valid():
             try:
-                round = launching.launch_round(experiment=experiment, user=_actor(request), overrides=form.overrides())
+                round = launching.launch_round(experiment=experiment, user=actor(request), overrides=form.overrides())
             except RoundRefused as refusal:
                 problems = refusal.problems
             except ValueError as error:
@@ -79,7 +83,7 @@ class RoundAdmin(ReadOnlyAdmin):
                 return redirect("admin:oversight_round_changelist")
         estimate = None
         try:
-            estimate = launching.estimate(experiment, form.overrides())
+            estimate = launching.estimate(experiment, form.overrides(), coming=coming)
         except ValueError as error:
             problems = [*problems, str(error)]
         context = {
@@ -98,7 +102,7 @@ class RoundAdmin(ReadOnlyAdmin):
     def _apply(self, request: HttpRequest, chosen: QuerySet[Round], act: Callable[..., Round], done: str) -> None:
         for round in chosen.order_by("number"):
             try:
-                act(round=round, user=_actor(request))
+                act(round=round, user=actor(request))
             except RoundRefused as refusal:
                 self.message_user(request, str(refusal), messages.ERROR)
             else:
@@ -199,7 +203,7 @@ class ConstitutionAdmin(RoleAdmin):
     @admin.action(description="Make the next version")
     def make_next_version(self, request: HttpRequest, chosen: QuerySet[Constitution]) -> None:
         for constitution in chosen:
-            copy = constitutions.make_next_version(constitution=constitution, user=_actor(request))
+            copy = constitutions.make_next_version(constitution=constitution, user=actor(request))
             self.message_user(request, f"{copy} is made; edit it, then give it to an experiment.", messages.SUCCESS)
 
 
@@ -298,9 +302,3 @@ class AuditEventAdmin(ReadOnlyAdmin):
     list_filter = ("action",)
     search_fields = ("actor", "target")
     ordering = ("-id",)
-
-
-def _actor(request: HttpRequest) -> User:
-    if not isinstance(request.user, User):
-        raise PermissionDenied
-    return request.user

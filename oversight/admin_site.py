@@ -11,7 +11,7 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from oversight.models import Role
+from oversight.models import Role, User
 from oversight.permissions import has_role
 from oversight.services import audit
 
@@ -91,6 +91,13 @@ class ReadOnlyAdmin(RoleAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+
+def actor(request: HttpRequest) -> User:
+    """Who acts; the site lets nobody else in."""
+    if not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user
 
 
 def _audit(request: HttpRequest, action: str, obj: Model, message: Any) -> None:

@@ -4,6 +4,7 @@ from oversight.admin import site
 from oversight.views import (
     accounts,
     adjudication,
+    continuous,
     gaps,
     health,
     history,
@@ -28,6 +29,9 @@ urlpatterns = [
     path("rounds/<uuid:round_id>/cancel/", rounds.cancel, name="round-cancel"),
     path("rounds/<uuid:round_id>/retry/", rounds.retry, name="round-retry"),
     path("rounds/<uuid:round_id>/close/", rounds.close, name="round-close"),
+    path("continuous/start/", continuous.start, name="continuous-start"),
+    path("continuous/<uuid:run_id>/pause/", continuous.pause, name="continuous-pause"),
+    path("continuous/<uuid:run_id>/resume/", continuous.resume, name="continuous-resume"),
     path("adjudicate/", adjudication.list_page, name="adjudication"),
     path("adjudicate/<uuid:sample_id>/", adjudication.decide, name="adjudicate"),
     path("adjudicate/<uuid:sample_id>/second-look/", adjudication.second_look, name="second-look"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from oversight.models import MetricPoint, Round
+from oversight.models import ContinuousRun, MetricPoint, Round
 
 
 class RoundOut(serializers.ModelSerializer[Round]):
@@ -18,8 +18,26 @@ class RoundOut(serializers.ModelSerializer[Round]):
         fields = (
             "id", "experiment", "number", "objective", "status", "phase", "reason", "budget", "stage", "stage_done",
             "stage_total", "stage_seconds", "attempt", "launched_by", "queued_at", "started_at", "first_flag_at",
-            "proposed_at", "learning_at", "finished_at", "config",
+            "proposed_at", "learning_at", "finished_at", "config", "plan",
         )  # fmt: skip
+
+
+class ContinuousOut(serializers.ModelSerializer[ContinuousRun]):
+    experiment = serializers.CharField(source="experiment.name")
+    started_by = serializers.CharField(source="started_by.username", default=None)
+
+    class Meta:
+        model = ContinuousRun
+        fields = (
+            "id", "experiment", "state", "rounds", "reviews", "minutes", "patience", "window", "least_gain", "after",
+            "latest", "started_by", "created_at", "changed_at", "rule", "reason", "waiting",
+        )  # fmt: skip
+
+
+class ContinuousIn(serializers.ModelSerializer[ContinuousRun]):
+    class Meta:
+        model = ContinuousRun
+        fields = ("rounds", "reviews", "minutes", "patience", "window", "least_gain")
 
 
 class LaunchIn(serializers.Serializer[Any]):

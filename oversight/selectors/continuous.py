@@ -23,6 +23,7 @@ class Continuous:
     run: ContinuousRun
     spent: Spent
     next_words: str  # what happens next, a sentence
+    shown: bool  # a run that stopped is old news once another round was launched
 
     @property
     def budget_words(self) -> str:
@@ -38,8 +39,9 @@ def read_continuous(experiment: Experiment) -> Continuous | None:
     run = ContinuousRun.objects.filter(experiment=experiment.pk).select_related("started_by").first()
     if run is None:
         return None
-    last = experiment.rounds.order_by("-number").only("number", "status").first()
-    return Continuous(run, read_spent(run), _next_words(run, last))
+    last = experiment.rounds.order_by("-number").only("number", "status", "created_at").first()
+    shown = run.state != State.STOPPED or last is None or last.created_at < run.changed_at
+    return Continuous(run, read_spent(run) if shown else Spent(), _next_words(run, last), shown)
 
 
 def read_spent(run: ContinuousRun) -> Spent:

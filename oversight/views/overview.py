@@ -13,9 +13,11 @@ from oversight import workers
 from oversight.forms import LaunchForm
 from oversight.models import Experiment, Role, Round
 from oversight.permissions import has_role, require_role
+from oversight.selectors.continuous import read_continuous
 from oversight.selectors.metrics import read_cards
 from oversight.selectors.rounds import find_experiment, list_rounds, read_base
 from oversight.services import launching
+from oversight.views.continuous import offer_form
 from oversight.views.rounds import launch_context
 
 log = logging.getLogger(__name__)
@@ -27,12 +29,15 @@ def overview(request: HttpRequest) -> HttpResponse:
     if experiment is None:
         return render(request, "oversight/overview_empty.html")
     context = {"experiment": experiment, "learner_name": Path(experiment.learner).name, **live_context(experiment)}
+    context["may"] = {"close": has_role(request.user, Role.LEAD), "launch": has_role(request.user, Role.RESEARCHER)}
     if request.headers.get("HX-Target") == "overview-live":
         return render(request, "oversight/overview_live.html", context)
     context["experiments"] = Experiment.objects.order_by("name").only("id", "name")
     if has_role(request.user, Role.RESEARCHER):
-        form = LaunchForm(defaults=launching.default_config(experiment))
-        context |= launch_context(experiment, form)
+        coming = launching.prepare_round(experiment)
+        form = LaunchForm(defaults=coming.config, reasons=coming.reasons)
+        launch = launch_context(experiment, form, coming)
+        context |= launch | {"continuous_form": offer_form(experiment, coming, launch["estimate"])}
     return render(request, "oversight/overview.html", context)
 
 
@@ -46,6 +51,7 @@ def live_context(experiment: Experiment) -> dict[str, object]:
         "current": current,
         "next_number": rows[0].round.number + 1 if rows else 1,
         "machines": read_machines(),
+        "continuous": read_continuous(experiment),
     }
 
 

@@ -17,9 +17,11 @@ from oversight.forms import LaunchForm
 from oversight.models import Experiment, Role, Round, User
 from oversight.outlook import read_outlook
 from oversight.permissions import has_role, require_role
+from oversight.selectors.continuous import read_continuous
 from oversight.selectors.outlook import read_forecasts
 from oversight.selectors.progress import read_timeline
 from oversight.selectors.round_critic import read_critic
+from oversight.selectors.round_schedule import read_schedule
 from oversight.selectors.rounds import (
     ProbeFilter,
     count_probe_answers,
@@ -31,6 +33,7 @@ from oversight.selectors.rounds import (
 )
 from oversight.selectors.withdrawals import count_withdrawn
 from oversight.services import launching, rounds
+from oversight.services.launching import NextRound
 from oversight.services.round_rows import RoundRefused
 
 LOG_LINES = 200
@@ -66,13 +69,15 @@ def detail_page(request: HttpRequest, round_id: UUID) -> HttpResponse:
         if not context["critic"].measured:
             return HttpResponse(status=204)
         return render(request, "oversight/round_critic.html", context)
+    if target == "round-schedule":
+        return render(request, "oversight/round_schedule.html", {"round": round, "schedule": read_schedule(round)})
     context = live_context(round) | {
         "may": {"close": has_role(request.user, Role.LEAD), "launch": has_role(request.user, Role.RESEARCHER)}
     }
     if target == "round-live":
         return render(request, "oversight/round_live.html", context)
     context |= probes_context(request, round) | critic_context(round)
-    context["config"] = sorted(round.config.items())
+    context |= {"config": sorted(round.config.items()), "schedule": read_schedule(round)}
     return render(request, "oversight/round.html", context)
 
 
@@ -88,6 +93,7 @@ def live_context(round: Round) -> dict[str, Any]:
         "log": log,
         "open": round.status in Round.OPEN,
         "latest": not later,
+        "continuous": None if later else read_continuous(round.experiment),
         "withdrawn": count_withdrawn(round),
         "retryable": round.status in (Round.Status.FAILED, Round.Status.CANCELLED) and not later,
     }
@@ -117,15 +123,16 @@ def probes_context(request: HttpRequest, round: Round) -> dict[str, Any]:
     }
 
 
-def launch_context(experiment: Experiment, form: LaunchForm) -> dict[str, Any]:
+def launch_context(experiment: Experiment, form: LaunchForm, coming: NextRound) -> dict[str, Any]:
     """The launch form with what it will cost and what stands in the way."""
     context: dict[str, Any] = {"experiment": experiment, "form": form, "problems": launching.preflight(experiment)}
+    context |= {"plan": coming.plan, "estimate": None}
     try:
-        context["estimate"] = launching.estimate(experiment, form.overrides())
+        context["estimate"] = launching.estimate(experiment, form.overrides(), coming=coming)
     except ValueError as error:
         context["problems"] = [*context["problems"], str(error)]
     context["forecasts"] = read_forecasts(experiment.pk)
-    context["next_number"] = (experiment.rounds.order_by("-number").values_list("number", flat=True).first() or 0) + 1
+    context["next_number"] = coming.round.number
     return context
 
 
@@ -138,7 +145,8 @@ def launch(request: HttpRequest) -> HttpResponse:
     if experiment is None:
         return redirect("overview")
     bound = request.method == "POST" or request.headers.get("HX-Target") == "round-cost"
-    form = LaunchForm(data if bound else None, defaults=launching.default_config(experiment))
+    coming = launching.prepare_round(experiment)
+    form = LaunchForm(data if bound else None, defaults=coming.config, reasons=coming.reasons)
     if request.method == "POST" and form.is_valid():
         try:
             launched = launching.launch_round(experiment=experiment, user=actor(request), overrides=form.overrides())
@@ -147,7 +155,7 @@ def launch(request: HttpRequest) -> HttpResponse:
             return render(
                 request,
                 "oversight/round_launch.html",
-                {**launch_context(experiment, form), "problems": refusal.problems},
+                {**launch_context(experiment, form, coming), "problems": refusal.problems},
                 status=409,
             )
         except ValueError as error:
@@ -155,7 +163,7 @@ def launch(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, f"Round {launched.number} is launched.")
             return redirect("round", round_id=launched.pk)
-    context = launch_context(experiment, form)
+    context = launch_context(experiment, form, coming)
     if request.headers.get("HX-Target") == "round-cost":
         return render(request, "oversight/round_cost.html", context)
     return render(request, "oversight/round_launch.html", context, status=422 if form.errors else 200)
