@@ -32,6 +32,7 @@ Cell = tuple[str, str, int]  # category, style, level
 Floats = NDArray[np.float32]
 TEMPERATURE = 0.5  # of the draw of a cell; smaller draws empty and weak ones more often
 MARGIN = 0.05  # of fitness, within which the more novel attack is kept
+CENTRED = 8  # places, from which on they have a middle worth the name
 WORKS = 0.5  # fitness from which on a cell counts as a weakness that was found
 
 
@@ -100,17 +101,19 @@ def cells_of(seeds: Iterable[SeedPair]) -> list[Cell]:
 def novelty(place: Floats | None, others: Sequence[Floats | None]) -> float:
     """1 - the greatest cosine to another, in [0, 1]; 1 where there is no other. 0.5 where its own place is unknown.
 
-    The mean of all is taken away first: hidden states have most of their direction in common (ours).
+    From CENTRED others on their mean is taken away first: hidden states have most of their direction in common (ours).
     """
     known = [o for o in others if o is not None and place is not None and len(o) == len(place)]
     if place is None:
         return 0.5
     if not known:
         return 1.0
-    x_ND = np.stack([place, *known]).astype(np.float64)
-    x_ND -= x_ND.mean(axis=0)
-    norms_N = np.maximum(np.linalg.norm(x_ND, axis=1), 1e-9)
-    greatest = float(((x_ND[1:] @ x_ND[0]) / (norms_N[1:] * norms_N[0])).max())
+    own_D, others_ND = place.astype(np.float64), np.stack(known).astype(np.float64)
+    if len(known) >= CENTRED:
+        middle_D = others_ND.mean(axis=0)
+        own_D, others_ND = own_D - middle_D, others_ND - middle_D
+    norms_N = np.maximum(np.linalg.norm(others_ND, axis=1) * np.linalg.norm(own_D), 1e-9)
+    greatest = float((others_ND @ own_D / norms_N).max())
     return round(min(1.0, max(0.0, 1.0 - greatest)), 4)
 
 

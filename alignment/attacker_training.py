@@ -10,7 +10,8 @@ import gc
 import json
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from alignment.language_model import Generated, LanguageModel, Prompt
 from alignment.operators import MODEL_PROMPTS
 from alignment.records import Label, Sample, SeedPair
 from alignment.rundir import RunDir, read_rows
+from alignment.training import OnStep, last_loss, progress, trainer_arguments
 
 LEAST = 8  # successes, below which there is nothing to learn but these very texts
 RANK = 8
@@ -112,7 +114,7 @@ def tune_attacker(run: RunDir, config: RoundConfig, samples: Sequence[Sample], l
     model = LanguageModel.load(name, adapter=adapter, dtype=config.dtype, device=config.device)
     loss = train_attacker(
         config, model, successes, out,
-        on_step=lambda done: run.events.emit("attacker", done, config.attacker_steps),
+        on_step=lambda done, loss: run.events.emit("attacker", done, config.attacker_steps),
     )  # fmt: skip
     del model
     gc.collect()
@@ -121,7 +123,7 @@ def tune_attacker(run: RunDir, config: RoundConfig, samples: Sequence[Sample], l
 
 def train_attacker(
     config: RoundConfig, model: LanguageModel, successes: Sequence[Success], out: Path,
-    *, on_step: Callable[[int], None] = lambda done: None,
+    *, on_step: OnStep = lambda done, loss: None,
 ) -> float:  # fmt: skip
     """Trains a LoRA adapter on `model`, a copy that nobody else uses (an adapter on it goes on), and saves it to `out`.
 
@@ -144,47 +146,32 @@ def train_attacker(
     wanted = config.attacker_steps * config.batch
     rng = random.Random(config.seed)
     drawn = [s for _ in range(-(-wanted // len(successes))) for s in rng.sample(successes, len(successes))][:wanted]
-    scratch = out.parent / "attacker-trainer"
-    tokenizer = model.tokenizer
-    tokenizer.padding_side = "right"
+    scratch = Path(tempfile.mkdtemp(prefix="oversight-"))
+    model.tokenizer.padding_side = "right"
     try:
         trainer: Any = SFTTrainer(
             model=peft_model,
             args=SFTConfig(
-                output_dir=str(scratch), per_device_train_batch_size=config.batch, gradient_checkpointing=False,
-                bf16=False, fp16=False, use_cpu=model.device.type == "cpu", save_strategy="no", report_to="none",
-                logging_steps=1, disable_tqdm=True, seed=config.seed, lr_scheduler_type="cosine", max_length=512,
-                max_steps=config.attacker_steps, learning_rate=LEARNING_RATE, warmup_steps=1,
-                completion_only_loss=True,
+                **trainer_arguments(config, model, scratch), max_steps=config.attacker_steps,
+                learning_rate=LEARNING_RATE, warmup_steps=1, completion_only_loss=True,
             ),
             train_dataset=Dataset.from_list([_row(model, s) for s in drawn]),
-            processing_class=tokenizer,
-            callbacks=[_steps(on_step)],
+            processing_class=model.tokenizer,
+            callbacks=[progress(on_step)],
         )  # fmt: skip
         trainer.train()
     finally:
-        tokenizer.padding_side = "left"
+        model.tokenizer.padding_side = "left"
         shutil.rmtree(scratch, ignore_errors=True)
     temporary = out.with_name(f".{out.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     peft_model.peft_config["default"].base_model_name_or_path = model.name
     peft_model.save_pretrained(str(temporary), safe_serialization=True, save_embedding_layers=False)
     temporary.rename(out)
-    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    return float(losses[-1])
+    return last_loss(trainer)
 
 
 def _row(model: LanguageModel, success: Success) -> dict[str, Any]:
     prompt = model.prompt_ids(success.instruction)
     attack = [*model.tokenizer(success.attack, add_special_tokens=False).input_ids, model.tokenizer.eos_token_id]
     return {"input_ids": prompt + attack, "completion_mask": [0] * len(prompt) + [1] * len(attack)}
-
-
-def _steps(on_step: Callable[[int], None]) -> Any:
-    from transformers import TrainerCallback
-
-    class Steps(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            on_step(state.global_step)
-
-    return Steps()
