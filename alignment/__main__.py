@@ -107,6 +107,17 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, help="JSON with every raw row")
     command.set_defaults(run=_bench_oversight)
 
+    command = kinds.add_parser("train", help="seconds a step of preference training, beside the plain TRL trainer")
+    command.add_argument("--model", default=LAPTOP_MODEL, help="a model folder, a Hub id, or 'tiny'")
+    command.add_argument("--pairs", type=int, default=64, help="pairs to draw from")
+    command.add_argument("--steps", type=int, default=16, help="steps of each training")
+    command.add_argument("--batch", type=int, default=8, help="pairs a step")
+    command.add_argument("--repeats", type=int, default=3, help="trainings each way, in turn")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
+    command.add_argument("--out", type=Path, help="JSON with every run")
+    command.set_defaults(run=_bench_train)
+
 
 def _propose(arguments: argparse.Namespace) -> None:
     from alignment.propose import propose
@@ -187,6 +198,15 @@ def _bench_critic(arguments: argparse.Namespace) -> None:
     run_critic_bench(
         arguments.model, arguments.data, arguments.n, arguments.seed, arguments.out, labels=arguments.labels,
         per_family=arguments.per_family, dtype=arguments.dtype, say=lambda line: print(line, flush=True),
+    )  # fmt: skip
+
+
+def _bench_train(arguments: argparse.Namespace) -> None:
+    from alignment.bench.train import run_train_bench
+
+    run_train_bench(
+        arguments.model, pairs=arguments.pairs, steps=arguments.steps, seed=arguments.seed, batch=arguments.batch,
+        repeats=arguments.repeats, dtype=arguments.dtype, out=arguments.out, say=lambda line: print(line, flush=True),
     )  # fmt: skip
 
 

@@ -87,10 +87,11 @@ def pair_trainer(
 
     from alignment.pair_trainer import PairTrainer
 
-    # Indices rather than pairs are drawn: each pair's reference is computed once, however often it is drawn.
-    rows = [pair_row(pair) | {"smoothing": objective.smoothing(pair.noise)} for pair in pairs]
-    tagged = [replace(pair, query=str(i)) for i, pair in enumerate(pairs)]
-    draws = [int(pair.query or 0) for pair in draw_batches(tagged, count=count, seed=options["seed"] + 1)]
+    drawn = draw_batches(list(pairs), count=count, seed=options["seed"] + 1)
+    # A pair that is drawn often stands here once, with its reference; one that is not drawn costs nothing.
+    once = list({id(pair): pair for pair in drawn}.values())
+    place = {id(pair): i for i, pair in enumerate(once)}
+    rows = [pair_row(pair) | {"smoothing": objective.smoothing(pair.noise)} for pair in once]
     losses = objective.losses
     if any(row["smoothing"] for row in rows):
         losses = tuple("robust" if name == "sigmoid" else name for name in losses)  # the same, with smoothing
@@ -100,7 +101,7 @@ def pair_trainer(
             **options, loss_type=list(losses), f_divergence_type=objective.divergence,
             f_alpha_divergence_coef=1 - objective.alpha, label_smoothing=objective.flipped,
         ),
-        train_dataset=Dataset.from_list(rows), draws=draws, seed=options["seed"],
+        train_dataset=Dataset.from_list(rows), draws=[place[id(pair)] for pair in drawn], seed=options["seed"],
         processing_class=model.tokenizer, callbacks=[progress(on_step)],
     )  # fmt: skip
 

@@ -113,7 +113,9 @@ def test_the_loss_is_the_formula(name: str, tmp_path: Path) -> None:
     reference = log_probs()
     move_adapter(peft_model)
     mine = log_probs()
-    expected = by_hand(name, rows, [PAIRS[row["row"]].noise for row in rows], mine, reference)
+    noise_of = {pair.prompt: pair.noise for pair in PAIRS}
+    noise = [noise_of[row["prompt"][0]["content"]] for row in rows]
+    expected = by_hand(name, rows, noise, mine, reference)
 
     from alignment.answer_log_probs import score_answers_only
 
