@@ -16,7 +16,7 @@ from alignment.records import SeedPair
 if TYPE_CHECKING:
     from alignment.endpoint import Generator
 
-TURN_TOKENS = 24  # of the learner's answer to a turn that leads up to the attack; it sets the tone, no more
+TURN_TOKENS = 16  # of the learner's answer to a turn that leads up to the attack; it sets the tone, no more
 # Each line: the turns before the last, then the last. {opening} is a harmless request on a subject near by.
 FORMS = (
     ("{opening}", "Thanks. Now something nearer to what I need. {text}"),

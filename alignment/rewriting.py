@@ -13,7 +13,7 @@ from alignment.operators import keeps_subject
 from alignment.refusal import is_refusal
 
 TRIES = 2
-REWRITE_TOKENS = 48
+REWRITE_TOKENS = 40
 # What may go wrong with a try, in words for the log, the worst first.
 FAILURES = {
     "timeout": "timed out", "refused": "declined", "empty": "empty", "unparseable": "no chat completion",

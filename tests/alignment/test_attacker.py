@@ -6,17 +6,20 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from alignment.attacker import AttackSearch, order_seeds
-from alignment.chunk_plan import Slots, plan_chunks
+from alignment.chunk_plan import Slots, plan_chunks, slots_of
 from alignment.config import RoundConfig
 from alignment.language_model import Generated
 from alignment.near_duplicates import NearDuplicates, shingles
 from alignment.operators import MODEL_PROMPTS, OPERATORS, STYLES, TEMPLATES, keeps_subject, transplant
+from alignment.propose import _all_at_once
 from alignment.records import Elite, OperatorYield, PoolItem, Query, Sample
+from alignment.rundir import RunDir, write_rows
 from alignment.seed_files import shipped_probes, shipped_seeds
 
 CONFIG = RoundConfig(round_id="5f7c1a52-33a2-4d6e-9a5b-0c7f0f1a2b3c", attacks=56, lookalikes=16)
@@ -260,6 +263,15 @@ def test_every_operator_has_its_style() -> None:
 def test_shingles_of_short_and_empty_texts() -> None:
     assert shingles("") == {()}
     assert shingles("one two") == {("one", "two")}
+
+
+def test_a_phase_that_an_earlier_version_began_keeps_its_queries(tmp_path: Path, unsafe: list[Query]) -> None:
+    run = RunDir(tmp_path)
+    assert _all_at_once(run, CONFIG) == []
+    write_rows(run.propose / "attacks.jsonl", unsafe[:20])
+    chunks = _all_at_once(run, CONFIG)
+    assert [q for chunk in chunks for q in chunk] == unsafe[:20]
+    assert [slots_of(chunk) for chunk in chunks] == [Slots(16, 0, 0), Slots(4, 0, 0)]
 
 
 @pytest.mark.parametrize(
