@@ -11,6 +11,7 @@ from django.utils import timezone
 from oversight import figures
 from oversight.models import (
     Checkpoint,
+    ContinuousRun,
     Experiment,
     Label,
     LabelChange,
@@ -46,6 +47,7 @@ class Everything:
     review: Review  # ada's, of `decided`
     seed: Seed
     withdrawal: Withdrawal
+    continuous: ContinuousRun  # stopped; a later one is paused
     ada: User  # a reviewer who judged all but `queued`
 
 
@@ -119,10 +121,18 @@ def make_everything(text: str = PLAIN, name: str | None = None) -> Everything:
         before={"violates": {"0": 1.0}, "preferred": None, "rewrite": typed, "how": "single"},
         status_before="decided", status_after="queued", changed=True,
     )  # fmt: skip
+    reasons = {key: {"words": text, "metric": None, "round": 1} for key in ("objective", "levels", "budget", "beta")}
+    chosen = {"budget": {"planned": 24, "chosen": 5, "by": lead.username}}
+    plan = {"schedule": "alternating", "annealing": "annealed", "reasons": reasons, "overrides": chosen}
+    Round.objects.filter(pk__in=(done.pk, round_.pk)).update(plan=plan)
+    continuous, _ = (
+        ContinuousRun.objects.create(experiment=experiment, state=state, started_by=lead, reason=text, waiting=text)
+        for state in (ContinuousRun.State.STOPPED, ContinuousRun.State.PAUSED)
+    )
     audit.record(lead.username, "withdrawal", f"withdrawal:{withdrawal.pk}", reason=clip(typed, 500))
     figures.recompute_figures(str(experiment.pk))
     return Everything(
-        experiment, done, round_, queued, disputed, decided, excluded, review, seed, withdrawal, ada
+        experiment, done, round_, queued, disputed, decided, excluded, review, seed, withdrawal, continuous, ada
     )  # fmt: skip
 
 

@@ -24,10 +24,10 @@ pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
 FEW, MANY = 5, 50
 # Address -> queries of a signed-in operator, the two of session and user among them.
 PAGES = {
-    "/": 32,
+    "/": 37,
     "/rounds/": 14,
-    "/rounds/{done}/": 20,
-    "/rounds/{round}/": 19,
+    "/rounds/{done}/": 22,
+    "/rounds/{round}/": 25,
     "/gaps/": 10,
     "/samples/": 14,
     "/samples/?text=neighbour": 14,
@@ -47,11 +47,13 @@ PAGES = {
     "/review/preferences/": 8,
     "/header/": 5,
     "/api/rounds/": 6,
+    "/api/continuous/": 6,
     "/api/samples/": 6,
     "/api/samples/{decided}/": 12,
     "/api/metrics/": 6,
     "/api/labels.jsonl": 6,
     "/admin/oversight/round/": 6,
+    "/admin/oversight/continuousrun/": 6,
     "/admin/oversight/sample/": 5,
     "/admin/oversight/review/": 5,
     "/admin/oversight/label/": 4,

@@ -35,6 +35,9 @@ PAGES: dict[str, tuple[Role | None, int, int]] = {
     "round-cancel": (RESEARCHER, METHOD, 302),
     "round-retry": (RESEARCHER, METHOD, 302),
     "round-close": (LEAD, METHOD, 302),
+    "continuous-start": (RESEARCHER, METHOD, GONE),  # of no experiment
+    "continuous-pause": (LEAD, METHOD, 302),
+    "continuous-resume": (RESEARCHER, METHOD, 302),
     "adjudication": (LEAD, 200, METHOD),
     "adjudicate": (LEAD, 200, 422),
     "second-look": (LEAD, METHOD, 302),
@@ -82,11 +85,15 @@ API: dict[str, tuple[Role, int, int]] = {
     "api-round-cancel": (RESEARCHER, METHOD, 409),
     "api-round-retry": (RESEARCHER, METHOD, 409),
     "api-round-close": (LEAD, METHOD, 409),  # it has no label yet
+    "api-continuous-list": (REVIEWER, 200, 400),  # without a budget
+    "api-continuous-detail": (REVIEWER, 200, METHOD),
+    "api-continuous-pause": (LEAD, METHOD, 409),  # it stopped, and another one came after it
+    "api-continuous-resume": (RESEARCHER, METHOD, 409),
     "api-sample-list": (REVIEWER, 200, METHOD),
     "api-sample-detail": (REVIEWER, 200, METHOD),
     "api-metric-list": (REVIEWER, 200, METHOD),
 }
-API_WRITES = {"api-round-list": RESEARCHER}  # a POST there takes more than a GET
+API_WRITES = {"api-round-list": RESEARCHER, "api-continuous-list": RESEARCHER}  # a POST there takes more than a GET
 ADMIN = {
     "index", "login", "logout", "password_change", "password_change_done", "autocomplete", "jsi18n", "view_on_site",
     "app_list", "oversight_round_launch",
@@ -95,6 +102,7 @@ ADMIN_ROW = ("changelist", "add", "history", "delete", "change")
 # Who may add or change and who may delete, of the models that are not evidence.
 ADMIN_WRITES: dict[str, tuple[Role | None, Role | None]] = {
     "experiment": (RESEARCHER, None),
+    "continuousrun": (RESEARCHER, None),
     "constitution": (RESEARCHER, None),
     "seed": (RESEARCHER, RESEARCHER),
     "user": (OPERATOR, None),
@@ -141,12 +149,20 @@ def fill(name: str, everything: Everything) -> str:
         "sample_id": sample.pk,
         "review_id": everything.review.pk,
         "withdrawal_id": everything.withdrawal.pk,
+        "run_id": everything.continuous.pk,
         "username": everything.ada.username,
         "part": "prompt",
         "act": "release",
         "key": "no-such-chart",
         "token": "no-such-link",
-        "pk": everything.decided.pk if "sample" in name else round_.pk,
+        "pk": next(
+            (
+                thing.pk
+                for kind, thing in (("sample", everything.decided), ("continuous", everything.continuous))
+                if kind in name
+            ),
+            round_.pk,
+        ),
     }
     pattern = dict(list_patterns())[name]
     wanted = re.findall(r"<\w+:(\w+)>", pattern)
@@ -227,7 +243,7 @@ def test_each_role_in_each_admin(model: str, everything: Everything) -> None:
         "change": (RESEARCHER, may_write),
         "delete": (may_delete, may_delete),
     }
-    if model == "constitution":  # a used one is never edited
+    if model in ("constitution", "continuousrun"):  # a used one is never edited, nor is a budget
         needed["change"] = (RESEARCHER, None)
     for who, (user, height) in visitors().items():
         client = client_of(user)
