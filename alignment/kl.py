@@ -99,7 +99,7 @@ def _mean_of(x: NDArray[np.float64], per: NDArray[np.float64]) -> Any:
 
 
 def token_kl(
-    model: LanguageModel, prompts: Sequence[Prompt], answers: Sequence[str], *, batch: int = 16
+    model: LanguageModel, prompts: Sequence[Prompt], answers: Sequence[str], *, batch: int = 8
 ) -> list[NDArray[np.float64]]:
     """KL(learner || base) in nats at each token of each answer, in the order given; [tokens] an answer."""
     import torch

@@ -36,7 +36,8 @@ RATE = 1e-4
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """One training. `seconds` is everything from the texts to the last step, `setup` the part before the first.
+    """One training. `seconds` is everything from the texts to the last step, `setup` the part before the first;
+    `processor` the seconds of processor time in all of it, which other work on the machine does not stretch.
 
     `tokens`: of prompt and chosen, and of prompt and rejected answer, of all examples, without padding; a prompt
     that is run once for both answers counts twice, so that both trainers are measured on the same number.
@@ -46,6 +47,7 @@ class TrainingRun:
     repeat: int
     seconds: float
     setup: float
+    processor: float
     steps: int
     examples: int
     tokens: int
@@ -108,14 +110,28 @@ def line(run: TrainingRun) -> str:
 
 
 def ratios(runs: Sequence[TrainingRun]) -> dict[str, float]:
-    """Medians of either way, and the time of ours over plain's of the same repeat: median, least and most."""
+    """Medians of either way, and ours over plain's of the same repeat: median, least and most.
+
+    `ratio`: of the seconds; `processor_ratio`: of the processor's, which say nothing where a GPU does the work.
+    """
     by_way = {how: [run for run in runs if run.how == how] for how in ("plain", "ours")}
-    each = [o.seconds / p.seconds for p, o in zip(by_way["plain"], by_way["ours"], strict=True)]
-    found = {"ratio": statistics.median(each), "ratio_least": min(each), "ratio_most": max(each)}
+    found: dict[str, float] = {}
+    for name, seconds in (("ratio", _seconds), ("processor_ratio", _processor)):
+        each = [seconds(o) / seconds(p) for p, o in zip(by_way["plain"], by_way["ours"], strict=True)]
+        found |= {name: statistics.median(each), f"{name}_least": min(each), f"{name}_most": max(each)}
     for how, own in by_way.items():
         found[f"{how}_seconds_a_step"] = statistics.median(run.seconds / run.steps for run in own)
         found[f"{how}_tokens_a_second"] = statistics.median(run.tokens / run.seconds for run in own)
+        found[f"{how}_processor_seconds_a_step"] = statistics.median(run.processor / run.steps for run in own)
     return found
+
+
+def _seconds(run: TrainingRun) -> float:
+    return run.seconds
+
+
+def _processor(run: TrainingRun) -> float:
+    return run.processor
 
 
 def summary(runs: Sequence[TrainingRun]) -> str:
@@ -125,7 +141,8 @@ def summary(runs: Sequence[TrainingRun]) -> str:
         f"plain {own['plain_seconds_a_step']:.2f} s a step, {own['plain_tokens_a_second']:.0f} tokens/s; "
         f"ours {own['ours_seconds_a_step']:.2f} s a step, {own['ours_tokens_a_second']:.0f} tokens/s; "
         f"time of ours over plain {own['ratio']:.2f} ({own['ratio_least']:.2f} to {own['ratio_most']:.2f}; "
-        f"target {TARGET} or less, {met})"
+        f"target {TARGET} or less, {met}), of processor time {own['processor_ratio']:.2f} "
+        f"({own['processor_ratio_least']:.2f} to {own['processor_ratio_most']:.2f})"
     )
 
 
@@ -140,13 +157,13 @@ def _run(
     }  # fmt: skip
     base = model.model
     try:
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         trainer = train(config, model, pairs, options, steps * config.batch)
         ready = time.perf_counter()
         trainer.train()
         ended = time.perf_counter()
         return TrainingRun(
-            how, repeat, ended - began, ready - began, trainer.state.global_step,
+            how, repeat, ended - began, ready - began, time.process_time() - spent, trainer.state.global_step,
             trainer.state.global_step * config.batch, int(last_logged(trainer, "num_tokens")), last_loss(trainer),
         )  # fmt: skip
     finally:
