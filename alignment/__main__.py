@@ -127,6 +127,23 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, help="JSON with every run")
     command.set_defaults(run=_bench_train)
 
+    command = kinds.add_parser("loop", help="rounds with simulated experts against the loop's targets, and ablations")
+    command.add_argument("--profile", default="laptop", choices=("tiny", "laptop", "gpu"))
+    command.add_argument("--rounds", type=int, default=4)
+    command.add_argument("--reviews", type=int, default=64, help="samples that simulated experts judge in a round")
+    command.add_argument("--seeds", type=int, default=1, help="runs, of which means and t intervals are given")
+    command.add_argument(
+        "--ablations", nargs="?", const="all", default="", metavar="NAMES",
+        help="also without an ingredient each: all, or names, comma-separated",
+    )  # fmt: skip
+    command.add_argument("--learner", default="", help="a model folder or Hub id; the laptop's where none is named")
+    command.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="a setting of every round")
+    command.add_argument("--out", type=Path, required=True, help="rounds, raw rows and report; a killed run goes on")
+    command.add_argument(
+        "--docs", nargs="?", const=Path("docs/results"), type=Path, help="also copy table, plots and JSON, no texts"
+    )
+    command.set_defaults(run=_bench_loop)
+
 
 def _propose(arguments: argparse.Namespace) -> None:
     from alignment.propose import propose
@@ -208,6 +225,28 @@ def _demo(arguments: argparse.Namespace) -> None:
     run_demo(
         profile=arguments.profile, rounds=arguments.rounds, out=arguments.out, learner=arguments.learner,
         seed=arguments.seed, say=lambda line: print(line, flush=True),
+    )  # fmt: skip
+
+
+def _bench_loop(arguments: argparse.Namespace) -> None:
+    from alignment.bench.loop import run_loop_bench
+    from alignment.bench.loop_ablations import parse_ablations
+
+    overrides = {}
+    for text in arguments.set:
+        name, _, value = text.partition("=")
+        try:
+            overrides[name] = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"--set {text!r} is no NAME=JSON, such as sft_steps=28 or policy='\"random\"'") from error
+    words = f"bench loop --profile {arguments.profile} --rounds {arguments.rounds} --reviews {arguments.reviews}"
+    words += f" --seeds {arguments.seeds}" + (f" --ablations {arguments.ablations}" if arguments.ablations else "")
+    run_loop_bench(
+        profile=arguments.profile, rounds=arguments.rounds, reviews=arguments.reviews, seeds=arguments.seeds,
+        learner=arguments.learner or (LAPTOP_MODEL if arguments.profile == "laptop" else ""), out=arguments.out,
+        ablations=parse_ablations(arguments.ablations), overrides=overrides, docs=arguments.docs,
+        command="python -m alignment " + " ".join([words, *(f"--set {text}" for text in arguments.set)]),
+        say=lambda line: print(line, flush=True),
     )  # fmt: skip
 
 

@@ -70,13 +70,15 @@ class RoundConfig:
     category_risk: dict[str, float] = field(default_factory=dict)  # how bad a violation is; 1 where not named
 
     # learn
+    critic_labels: bool = True  # whether samples that the critic judges alone train the learner; else reviewed ones do
+    lookalike_training: bool = True  # whether harmless look-alikes train the learner beside the attacks
     human_weight: float = 3.0  # weight of a pair from people against one from the critic
     risk_alpha: float = 0.1  # risk at which the critic may decide alone, of calling fine what violates and conversely
     lora_rank: int = 16
     contrast_rows: int = 4  # rows of each lora_A set to directions separating unsafe from harmless; 0 for none
     contrast_prompts: int = 200  # seed prompts of either kind that the directions are found on
     answer_tokens: int = 24  # tokens of a chosen answer that supervised training counts
-    answer_weight: float = 3.0  # weight of answering the harmless against that of declining, in total
+    answer_weight: float = 1.0  # weight of meeting the harmless as the base model does, against that of an answer
     learning_rate: float = 2e-3  # of the contrast columns, in conformity rounds
     general_learning_rate: float = 5e-4  # of the rest of the adapter, in competence rounds
     sft_steps: int = 28
@@ -84,7 +86,8 @@ class RoundConfig:
     batch: int = 8  # examples a step
     preference: str = DEFAULT_PREFERENCE  # what preference steps minimise; one of objectives.OBJECTIVES
     beta: float = USUAL_BETA  # on DPO's scale: twice 0.1 doubles the temperature that the objective has by itself
-    replay: int = 48  # contrast pairs from seeds replayed beside this round's own
+    replay: int = 480  # contrast pairs from seeds and earlier rounds replayed beside this round's own
+    chat_replay: int = 80  # ordinary prompts at which the learner is held to the base model
 
     # evaluate and gate
     probes: int = 60  # unsafe probes, and as many harmless; all there are where fewer

@@ -55,8 +55,8 @@ class RatersResult:
         lines.append(f"{'flips':<7}" + "".join(f"{name:<23}" for name in METHODS) + "gain of dawid-skene")
         for flips in sorted({row.flips for row in self.flipped}):
             own = [row for row in self.flipped if row.flips == flips]
-            cells = [_over_seeds([row.right[name] for row in own]) for name in METHODS]
-            gain = _over_seeds([row.right["dawid-skene"] - row.right["majority"] for row in own])
+            cells = [mean_over_seeds([row.right[name] for row in own]) for name in METHODS]
+            gain = mean_over_seeds([row.right["dawid-skene"] - row.right["majority"] for row in own])
             shown = "".join(f"{_cell(*cell):<23}" for cell in cells)
             lines.append(f"{flips:<7.0%}{shown}{_cell(*gain)}")
         if self.flipped:
@@ -121,7 +121,7 @@ def score_flips(truth_N: NDArray[np.bool_], *, flips: float, seed: int) -> FlipR
     return FlipRow(flips, seed, len(truth_N), right)
 
 
-def _over_seeds(values: Sequence[float]) -> tuple[float, Interval | None]:
+def mean_over_seeds(values: Sequence[float]) -> tuple[float, Interval | None]:
     """Mean and its 95% interval by Student's t over seeds; no interval for one seed."""
     from scipy import stats
 
