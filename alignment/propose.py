@@ -67,7 +67,8 @@ def propose(run: RunDir) -> None:
     seeds = read_rows(run.inputs / "seeds.jsonl", SeedPair)
     seeds = [s for s in seeds if not config.attack_levels or s.level in config.attack_levels]
     if not seeds:
-        raise ValueError("there are no seeds to attack from; import some with: manage.py import_seeds FILE")
+        levels = f" of the levels {list(config.attack_levels)}" if config.attack_levels else ""
+        raise ValueError(f"there are no seeds{levels} to attack from; import some with: manage.py import_seeds FILE")
     attacker = load_attacker(config, run, learner)
     found = read_optional(run.inputs / "archive.jsonl", Elite)
     yields = read_optional(run.inputs / "operators.jsonl", OperatorYield)
