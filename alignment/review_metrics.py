@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignment.config import RoundConfig
 from alignment.critic import HeldOut
 from alignment.metrics import agreement, calibration, efficiency, estimates
 from alignment.metrics.all_samples import estimate_all
-from alignment.metrics.bootstrap import bootstrap_interval
-from alignment.metrics.result import Interval, measured, not_computable
+from alignment.metrics.bootstrap import percentile_interval, resample_weights
+from alignment.metrics.result import Floats, measured, not_computable
 from alignment.records import Label, Metric, Sample
 
 
@@ -94,17 +95,29 @@ def _human_alpha(labels: list[Label], *, seed: int) -> Metric:
 
 def critic_auroc(held_out: HeldOut, *, seed: int) -> Metric:
     """Area under the ROC curve on answers judged by people, predicted by group cross-validation; bootstrap interval."""
-    from sklearn.metrics import roc_auc_score
-
     p, y = np.array(held_out.predicted), np.array(held_out.observed) >= 0.5
     n = len(p)
     if n == 0 or y.all() or not y.any():
         why = "people's labels hold no answer of one of the two kinds" if n else "no answer was judged by people"
         return not_computable("critic_auroc", why, n=n, seed=seed)
+    drawn = [weighted_auroc(p, y, weights_ND) for weights_ND in resample_weights(n, seed=seed)]
+    interval = percentile_interval(np.concatenate(drawn)) if n > 1 else None
+    return measured("critic_auroc", float(weighted_auroc(p, y, np.ones((n, 1)))[0]), interval, n, seed=seed)
 
-    def statistic(items: np.ndarray) -> float:
-        kept = y[items]
-        return float(roc_auc_score(kept, p[items])) if kept.any() and not kept.all() else float("nan")
 
-    interval: Interval | None = bootstrap_interval(statistic, n, seed=seed)
-    return measured("critic_auroc", float(roc_auc_score(y, p)), interval, n, seed=seed)
+def weighted_auroc(scores_N: Floats, positive_N: NDArray[np.bool_], weights_ND: Floats) -> Floats:
+    """[D]: the chance that a positive scores above a negative, a tie counting half; nan where a draw lacks a kind.
+
+    The Mann-Whitney form of the area, for many weightings of the same scores at once: 1,000 draws take as long as a
+    few areas from scratch.
+    """
+    order = np.argsort(scores_N, kind="stable")
+    starts = np.flatnonzero(np.diff(scores_N[order], prepend=np.nan) != 0)  # of the groups of equal scores
+    positive_GD, negative_GD = (
+        np.add.reduceat(weights_ND[order] * kind_N[order][:, None], starts, axis=0)
+        for kind_N in (positive_N, ~positive_N)
+    )
+    below_GD = np.cumsum(negative_GD, axis=0) - negative_GD
+    pairs_D = positive_GD.sum(axis=0) * negative_GD.sum(axis=0)
+    won_D = (positive_GD * (below_GD + negative_GD / 2)).sum(axis=0)
+    return np.asarray(won_D / np.where(pairs_D > 0, pairs_D, np.nan))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from alignment.records import Label, Sample
-from alignment.review_metrics import estimates_over_all
+from alignment.review_metrics import estimates_over_all, weighted_auroc
 
 
 def sample(query: str, violation: float | None, *, propensity: float = 0.5, drawn: bool = True) -> Sample:
@@ -34,3 +35,13 @@ def test_a_queue_closed_half_way_widens_the_interval_and_keeps_the_value() -> No
     full_rate, half_rate = estimates_over_all(samples, whole)[0], estimates_over_all(samples, half)[0]
     assert full_rate.value == half_rate.value == 0.5
     assert (half_rate.ci_high or 0) - (half_rate.ci_low or 0) > (full_rate.ci_high or 0) - (full_rate.ci_low or 0)
+
+
+def test_auroc_of_many_weightings_by_hand() -> None:
+    """Scores 1, 2, 2, 3, the second and the last positive. Each once: of four pairs the last positive wins two, the
+    second one wins one and ties one: 3.5/4. The tied negative drawn twice: pairs 6, won 2 + 1 + 1 + 1 = 5."""
+    scores, positive = np.array([1.0, 2.0, 2.0, 3.0]), np.array([False, True, False, True])
+    weights = np.array([[1, 1, 0], [1, 1, 1], [1, 2, 0], [1, 1, 1]], dtype=float)
+    found = weighted_auroc(scores, positive, weights)
+    assert found[:2] == pytest.approx([3.5 / 4, 5 / 6])
+    assert np.isnan(found[2])
