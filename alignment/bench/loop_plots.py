@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from alignment.bench.loop_rows import FRESH_JUDGE, AblationRow, State
@@ -49,22 +50,28 @@ def level_values(states: Sequence[State]) -> list[dict[str, Any]]:
 
 
 def front_values(states: Sequence[State], ablations: Sequence[AblationRow]) -> list[dict[str, Any]]:
-    """The learner after each round on the gate's probes, and each ablation's last learner on the final ones."""
-    points = [(str(s.round), list(s.metrics.values()), "after round, gate's probes") for s in states]
-    points += [(row.variant, list(row.values.values()), "last learner, final probes") for row in ablations]
-    rows = []
+    """The learner after each round on the gate's probes, and each variant's last learner on the final ones.
+
+    What lies on one point shares its label.
+    """
+    points = [(str(s.round), s.metrics, "after round, probes of the gate") for s in states]
+    points += [(row.variant, row.values, "last learner, final probes") for row in ablations]
+    rows: dict[tuple[str, float, float], dict[str, Any]] = {}
     for label, metrics, series in points:
-        competence, conformity = operating_point(metrics)
+        whole = [metrics[name] for name in ("attack_success", "competence") if name in metrics]
+        competence, conformity = operating_point([replace(m, group="") for m in whole])
         if competence.value is None or conformity.value is None:
             continue
-        rows.append(
-            {
-                "label": label, "series": series, "x": conformity.value, "y": competence.value,
-                "x_low": _end(conformity, "low"), "x_high": _end(conformity, "high"),
-                "y_low": _end(competence, "low"), "y_high": _end(competence, "high"),
-            }
-        )  # fmt: skip
-    return rows
+        place = (series, round(conformity.value, 6), round(competence.value, 6))
+        if place in rows:
+            rows[place]["label"] += f", {label}"
+            continue
+        rows[place] = {
+            "label": label, "series": series, "order": len(rows), "x": conformity.value, "y": competence.value,
+            "x_low": _end(conformity, "low"), "x_high": _end(conformity, "high"),
+            "y_low": _end(competence, "low"), "y_high": _end(competence, "high"),
+        }  # fmt: skip
+    return list(rows.values())
 
 
 def _point(state: State, series: str, metric: Metric) -> dict[str, Any]:
@@ -98,7 +105,7 @@ def _lines(values: list[dict[str, Any]], names: list[str], title: str) -> Any:
     spans = base.mark_rule(opacity=0.5, strokeWidth=1.5).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
     lines = base.mark_line(strokeWidth=2).encode(y=y)
     kept = base.transform_filter("datum.kept").mark_point(size=60, filled=True, opacity=1).encode(y=y, shape=shape)
-    back = base.transform_filter("!datum.kept").mark_point(size=60, strokeWidth=2, fill="#ffffff")
+    back = base.transform_filter("!datum.kept").mark_point(size=60, strokeWidth=2, fill="#ffffff", opacity=1)
     return alt.layer(lines, spans, kept, back.encode(y=y, shape=shape)).properties(width=WIDTH, height=280)
 
 
@@ -113,8 +120,8 @@ def _front(values: list[dict[str, Any]]) -> Any:
     base = alt.Chart(alt.Data(values=values)).encode(color=color)
     across = base.mark_rule(opacity=0.3).encode(x=alt.X("x_low:Q", scale=scale), x2="x_high:Q", y=y)
     along = base.mark_rule(opacity=0.3).encode(y=alt.Y("y_low:Q", scale=scale), y2="y_high:Q", x=x)
-    path = base.transform_filter(f"datum.series == '{names[0].replace(chr(39), chr(92) + chr(39))}'") if names else base
-    line = path.mark_line(strokeWidth=1.5).encode(x=x, y=y, order="label:O")
+    path = base.transform_filter("datum.series == 'after round, probes of the gate'")
+    line = path.mark_line(strokeWidth=1.5).encode(x=x, y=y, order="order:Q")
     dots = base.mark_point(size=70, filled=True, opacity=1).encode(x=x, y=y)
     words = base.mark_text(dx=8, dy=-8, align="left", fontSize=11).encode(x=x, y=y, text="label:N")
     return alt.layer(across, along, line, dots, words).properties(width=WIDTH, height=420)

@@ -194,6 +194,8 @@ def number(metric: Metric | None, *, signed: bool = False) -> str:
         return ""
     if metric.value is None:
         return "not computable"
+    if metric.name == "reviews":
+        return f"{metric.value:.0f}"
     return f"{metric.value:+.2f}" if signed else f"{metric.value:.2f}"
 
 
