@@ -55,6 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--adapter", type=Path, help="another adapter; 'base' for none")
     command.set_defaults(run=_evaluate)
 
+    command = commands.add_parser("export", help="a round's checkpoint with its model card: the adapter, or merged")
+    command.add_argument("--run-dir", type=Path, required=True, help="a run folder whose learn phase is over")
+    command.add_argument("--out", type=Path, required=True, help="a folder that does not exist yet")
+    command.add_argument("--merged", action="store_true", help="merged into the base model; loads it")
+    command.add_argument("--card", type=Path, help="a model card to use instead of one from the run folder")
+    command.set_defaults(run=_export)
+
     command = commands.add_parser("respond", help="answer a file of prompts with a base model or a checkpoint")
     command.add_argument("--model", required=True, help="a model folder, a Hub id, 'tiny', an adapter folder, or a URL")
     command.add_argument("--adapter", default="", help="an adapter on top of --model")
@@ -176,6 +183,18 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     answers = answer_probes(config, model, fit_judge(model), probes)
     for metric in probe_metrics(probes, answers, model="base" if not adapter else str(adapter)):
         print(json.dumps(metric.to_json()))
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from alignment.export import export
+    from alignment.rundir import RunDir
+
+    def say(done: int, total: int, words: str) -> None:
+        print(json.dumps({"done": done, "total": total, "words": words}), flush=True)
+
+    card = arguments.card.read_text(encoding="utf-8") if arguments.card else ""
+    run_dir, arguments.run_dir = arguments.run_dir, None  # a failed export is no event of the round
+    export(RunDir(run_dir), arguments.out, merged=arguments.merged, say=say, card=card)
 
 
 def _respond(arguments: argparse.Namespace) -> None:

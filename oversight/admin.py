@@ -159,6 +159,15 @@ class ExperimentAdmin(RoleAdmin):
     list_display = ("name", "profile", "learner", "constitution")
     list_select_related = ("constitution",)
     search_fields = ("name",)
+    actions = ("start_from_base",)
+
+    @admin.action(description="Start the next round from the base model")
+    def start_from_base(self, request: HttpRequest, chosen: QuerySet[Experiment]) -> HttpResponse | None:
+        found = list(chosen[:2])
+        if len(found) != 1:
+            self.message_user(request, "Choose one experiment.", messages.ERROR)
+            return None
+        return redirect(f"{reverse('checkpoint-start')}?checkpoint=base&experiment={found[0].pk}")
 
 
 class PrincipleInline(admin.StackedInline):  # type: ignore[type-arg]
@@ -284,9 +293,23 @@ class CritiqueAdmin(ReadOnlyAdmin):
 
 @admin.register(Checkpoint, site=site)
 class CheckpointAdmin(ReadOnlyAdmin):
+    """Rolling back is one action here; its confirmation is the product's own page, with the same checks."""
+
     list_display = ("round", "role", "verdict", "path", "created_at")
     list_filter = ("role", "verdict", "experiment")
     list_select_related = ("round__experiment",)
+    actions = ("start_next_round",)
+
+    def view_on_site(self, checkpoint: Checkpoint) -> str:
+        return reverse("checkpoint", args=[checkpoint.pk])
+
+    @admin.action(description="Start the next round from it")
+    def start_next_round(self, request: HttpRequest, chosen: QuerySet[Checkpoint]) -> HttpResponse | None:
+        found = list(chosen[:2])
+        if len(found) != 1 or found[0].role != Checkpoint.Role.LEARNER:
+            self.message_user(request, "Choose one checkpoint of a learner.", messages.ERROR)
+            return None
+        return redirect(f"{reverse('checkpoint-start')}?checkpoint={found[0].pk}")
 
 
 @admin.register(MetricPoint, site=site)

@@ -22,7 +22,7 @@ app = Celery("oversight")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["oversight"])
 app.conf.update(
-    task_routes={"oversight.tasks.run_phase": {"queue": "gpu"}},
+    task_routes={"oversight.tasks.run_phase": {"queue": "gpu"}, "oversight.tasks.run_merge": {"queue": "gpu"}},
     task_acks_late=False,
     # A worker fetches a phase only when it is free to run it: another free machine may take it instead.
     worker_prefetch_multiplier=1,

@@ -18,6 +18,7 @@ from alignment import records
 from alignment.events import read_events
 from alignment.rundir import RunDir, read_rows
 from oversight import search
+from oversight.cards import write_card
 from oversight.events import publish
 from oversight.models import (
     Checkpoint,
@@ -32,7 +33,8 @@ from oversight.models import (
     SecondLook,
 )
 from oversight.models.samples import call_letter
-from oversight.runfiles import digest_folder, last_accepted
+from oversight.runfiles import digest_folder
+from oversight.selectors.starts import find_start
 
 log = logging.getLogger(__name__)
 BATCH = 500  # events taken in by one transaction
@@ -351,15 +353,17 @@ def _save_answers(round: Round, rows: list[records.ProbeAnswer]) -> None:
 
 
 def _save_checkpoint(round: Round, role: Checkpoint.Role, folder: RunDir, name: str, gate: records.GateResult) -> None:
+    digest = digest_folder(folder.learn / name)
     accepted = gate.accepted or role == Checkpoint.Role.CRITIC  # the gate judges the learner only
     Checkpoint.objects.update_or_create(
         round=round,
         role=role,
         defaults={
             "experiment_id": round.experiment_id,
-            "parent": last_accepted(round) if role == Checkpoint.Role.LEARNER else None,
+            "parent": find_start(round) if role == Checkpoint.Role.LEARNER else None,
             "path": f"{folder.path.name}/learn/{name}",
-            "sha256": digest_folder(folder.learn / name),
+            "sha256": digest,
+            "card": write_card(round, folder, name, digest),
             "verdict": Checkpoint.Verdict.ACCEPTED if accepted else Checkpoint.Verdict.ROLLED_BACK,
             "reasons": gate.reasons,
         },

@@ -22,6 +22,7 @@ from alignment.archive import carry_over
 from alignment.config import RoundConfig
 from alignment.rundir import RunDir, read_rows, write_rows
 from oversight.models import Checkpoint, Label, Review, Round, TrainedOn
+from oversight.selectors.starts import find_start
 
 log = logging.getLogger(__name__)
 
@@ -132,34 +133,40 @@ def _note_training(round: Round, folder: RunDir) -> None:
     TrainedOn.objects.bulk_create(rows, ignore_conflicts=True, batch_size=500)
 
 
-def last_accepted(round: Round) -> Checkpoint | None:
-    """The learner checkpoint that this round starts from; None for the base model."""
-    accepted = Checkpoint.objects.filter(
-        experiment_id=round.experiment_id,
-        role=Checkpoint.Role.LEARNER,
-        verdict=Checkpoint.Verdict.ACCEPTED,
-        round__number__lt=round.number,
-    )
-    return accepted.order_by("-round__number").first()
-
-
 def _copy_adapter(round: Round, target: Path) -> None:
-    checkpoint = last_accepted(round)
+    checkpoint = find_start(round)
     if checkpoint is None:
-        raise ValueError("the round starts from an accepted checkpoint, but the experiment has none any more")
-    earlier = run_folder(checkpoint.round)
-    source = earlier.path.parent / checkpoint.path
+        raise ValueError("the round was to start from a checkpoint, but there is none any more; launch a new one")
+    source = pull_checkpoint(checkpoint).path.parent / checkpoint.path
+    partial = target.with_name(f".{target.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial)
+    partial.replace(target)
+
+
+def pull_checkpoint(checkpoint: Checkpoint) -> RunDir:
+    """The run folder with the checkpoint in it and what made it, checked against its SHA-256. ValueError says why not.
+
+    Under a remote URL only the checkpoint and config.json are brought here.
+    """
+    folder = run_folder(checkpoint.round)
+    source = folder.path.parent / checkpoint.path
     if is_remote():
         _download(checkpoint.path, source)
+        if not (folder.path / "config.json").exists():
+            system, root = fsspec.url_to_fs(settings.RUNS_URL)
+            system.get_file(f"{root}/{folder.path.name}/config.json", str(folder.path / "config.json"))
     if not source.is_dir():
         raise ValueError(f"the checkpoint {source} of round {checkpoint.round.number} is missing; restore its folder")
     found = digest_folder(source)
     if found != checkpoint.sha256:
         raise ValueError(f"the checkpoint {source} was changed: its SHA-256 is {found}, not {checkpoint.sha256}")
-    partial = target.with_name(f".{target.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial)
-    partial.replace(target)
+    return folder
+
+
+def merged_folder(checkpoint: Checkpoint) -> RunDir:
+    """Where a checkpoint's merged model lies, beside the run folders, so that no phase has to carry it."""
+    return RunDir(run_folder(checkpoint.round).path.with_name(f"merged-{checkpoint.pk}"))
 
 
 def digest_folder(folder: Path) -> str:

@@ -27,6 +27,7 @@ from oversight import ingest, runfiles
 from oversight.ingest import Superseded, Tail
 from oversight.models import MetricPoint, Round
 from oversight.processes import start_tied, stop_group
+from oversight.selectors.starts import find_start
 from oversight.services import following
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def build_config(*, round: Round, overrides: dict[str, Any]) -> dict[str, Any]:
         "round_id": str(round.pk),
         "number": round.number,
         "objective": round.objective,
-        "learner_adapter": "inputs/adapter" if runfiles.last_accepted(round) else "",
+        "learner_adapter": "inputs/adapter" if find_start(round) else "",
         # Round 1 has none; a later one says in its log whether the round before left one that fits.
         "attacker_adapter": "inputs/attacker" if round.number > 1 else "",
     }

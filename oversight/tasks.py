@@ -37,3 +37,11 @@ def run_withdrawal(withdrawal_id: str) -> None:
     from oversight.services import withdrawals
 
     withdrawals.run_shift(UUID(withdrawal_id))
+
+
+@shared_task
+def run_merge(merge_id: str, attempt: int) -> None:
+    """Merges a checkpoint into its base model for download (queue `gpu`: it needs as much memory as a phase)."""
+    from oversight import merging
+
+    merging.run_merge(UUID(merge_id), attempt)

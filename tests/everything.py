@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from alignment.model_card import Lineage
 from oversight import figures
 from oversight.models import (
     Checkpoint,
@@ -16,6 +17,7 @@ from oversight.models import (
     Label,
     LabelChange,
     LogLine,
+    Merge,
     MetricPoint,
     Principle,
     ProbeAnswer,
@@ -24,6 +26,7 @@ from oversight.models import (
     Sample,
     SecondLook,
     Seed,
+    Start,
     TrainedOn,
     User,
     Withdrawal,
@@ -48,6 +51,7 @@ class Everything:
     seed: Seed
     withdrawal: Withdrawal
     continuous: ContinuousRun  # stopped; a later one is paused
+    checkpoint: Checkpoint  # of the learner, with a card
     ada: User  # a reviewer who judged all but `queued`
 
 
@@ -101,6 +105,17 @@ def make_everything(text: str = PLAIN, name: str | None = None) -> Everything:
             experiment=experiment, round=done, role=role, path=f"{role}-1", sha256=role, verdict="accepted",
             reasons=[text],
         )  # fmt: skip
+    learner = Checkpoint.objects.get(round=done, role="learner")
+    lineage = Lineage(
+        round=1, round_id=str(done.pk), objective="conformity", seed=0, base_model=text, started_from="base",
+        accepted=True, reasons=[text], pairs=[{"source": text, "kind": text, "n": 3}], seed_sources={name: 2},
+        constitution=name, versions={"torch": text},
+    )  # fmt: skip
+    Checkpoint.objects.filter(pk=learner.pk).update(card=lineage.to_json())
+    Merge.objects.create(checkpoint=learner, state=Merge.State.FAILED, reason=text, words=clip(text, 200),
+                         moved_at=timezone.now())  # fmt: skip
+    Start.objects.create(experiment=experiment, number=round_.number + 1, checkpoint=learner, chosen_by=lead,
+                         chosen_at=timezone.now(), reason=clip(text, 500))  # fmt: skip
     MetricPoint.objects.create(round=done, name="asr", group="privacy", value=None, reason=text)
     for metric, group in (("next_reviews_gain", "critic"), ("routed_alone", ""), ("selection_weight", "")):
         MetricPoint.objects.create(round=done, name=metric, group=group, value=None, reason=text)
@@ -132,7 +147,8 @@ def make_everything(text: str = PLAIN, name: str | None = None) -> Everything:
     audit.record(lead.username, "withdrawal", f"withdrawal:{withdrawal.pk}", reason=clip(typed, 500))
     figures.recompute_figures(str(experiment.pk))
     return Everything(
-        experiment, done, round_, queued, disputed, decided, excluded, review, seed, withdrawal, continuous, ada
+        experiment, done, round_, queued, disputed, decided, excluded, review, seed, withdrawal, continuous,
+        Checkpoint.objects.select_related("round").get(pk=learner.pk), ada,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,6 +12,7 @@ from oversight.permissions import has_role
 
 REASONS = ("unjudged", "violation", "uncertainty", "disagreement", "diversity", "error_reduction", "random", "audit")
 KINDS = ("unsafe", "harmless", "competence")
+LEVELS = (1, 2, 3, 4, 5)
 Status = Sample.Status
 
 
@@ -24,6 +25,8 @@ class SampleFilter:
     kind: str = ""
     category: str = ""
     principle: str = ""
+    operator: str = ""
+    level: int | None = None
     reason: str = ""
     reviewer: str = ""  # user name: whose judgement of it stands
     assigned: str = ""  # user name
@@ -42,13 +45,15 @@ class SampleFilter:
         def free(name: str, most: int) -> str:
             return query.get(name, "").replace("\x00", "").encode("utf-8", "ignore").decode().strip()[:most]
 
-        number = query.get("round", "")
+        number, level = query.get("round", ""), query.get("level", "")
         return cls(
             round=int(number) if number.isascii() and number.isdigit() and len(number) < 7 else None,
             status=one_of("status", tuple(Status.values)),
             kind=one_of("kind", KINDS),
             category=free("category", 40),
             principle=free("principle", 60),
+            operator=free("operator", 40),
+            level=int(level) if level.isascii() and level.isdigit() and len(level) < 3 else None,
             reason=one_of("reason", REASONS),
             reviewer=free("reviewer", 150),
             assigned=free("assigned", 150),
@@ -93,6 +98,7 @@ class Conditions:
     experiment: Experiment
     cell: dict[str, Any]  # column of Cell -> value
     statuses: tuple[str, ...]
+    form: dict[str, Any] = field(default_factory=dict)  # column of Sample -> value: operator and level, in no Cell
     reviewer: int | None = None  # ids of people
     assigned: int | None = None
     disputed: bool = False
@@ -111,7 +117,7 @@ class Conditions:
     @property
     def lasting(self) -> bool:
         """Whether all that is asked for never changes about a sample."""
-        return self.any_status and not (self.disputed or self.gold or self.reviewer or self.assigned)
+        return self.any_status and not self.form and not (self.disputed or self.gold or self.reviewer or self.assigned)
 
 
 def allow(wanted: SampleFilter, sight: Sight) -> SampleFilter:
@@ -139,6 +145,7 @@ def read_conditions(experiment: Experiment, wanted: SampleFilter, sight: Sight) 
         "flag_reason": wanted.reason,
     }
     found: dict[str, Any] = {name: value for name, value in cell.items() if value}
+    form = {"operator": wanted.operator or None, "level": wanted.level}
     missing = False
     if wanted.round is not None:
         found["round_id"] = experiment.rounds.filter(number=wanted.round).values_list("pk", flat=True).first()
@@ -154,6 +161,7 @@ def read_conditions(experiment: Experiment, wanted: SampleFilter, sight: Sight) 
         experiment=experiment,
         cell=found,
         statuses=statuses,
+        form={name: value for name, value in form.items() if value is not None},
         disputed=bool(wanted.disputed),
         gold=bool(wanted.gold),
         nothing=missing or not statuses,

@@ -5,9 +5,11 @@ and not left to the planner, whose guess of how filters go together can be wrong
 with a LIMIT leads, and no planner moves the outer conditions into it.
 
 1. A small set (gold, disputed, assigned, a person's judgements) is read whole.
-2. Else, unless a round is named, the newest `WALK` samples of the experiment, or of its one state, are looked
+2. Else, where an operator or a level is named, an index of its own gives the newest of that form: a cell of the
+   archive's map is a few hundred rows of the index `sample_attack`, read whole.
+3. Else, unless a round is named, the newest `WALK` samples of the experiment, or of its one state, are looked
    through: a page of anything frequent is among them.
-3. Else by cells (see `models.Cell`): the newest sample of each cell that fits, and then the page out of the
+4. Else by cells (see `models.Cell`): the newest sample of each cell that fits, and then the page out of the
    cells whose newest come first. What fits nothing costs two short looks a cell.
 """
 
@@ -20,6 +22,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from oversight.models import Experiment
 from oversight.selectors.sample_filter import Conditions
 
 WALK = 3_000  # samples
@@ -27,7 +30,7 @@ ALL = 1 << 62  # a LIMIT that leaves nothing out
 NEWEST = "ORDER BY created_at DESC, id DESC"
 SAMPLE = (
     "s.id, s.created_at, s.experiment_id, s.round_id, s.kind, s.category, s.principle, s.flag_reason, s.status, "
-    "s.disputed, s.gold, s.assigned_to_id"
+    "s.disputed, s.gold, s.assigned_to_id, s.operator, s.level"
 )
 # Samples that one person's judgement stands of: not taken back, not corrected into a skip, not withdrawn.
 JUDGED = """
@@ -37,6 +40,17 @@ WHERE r.reviewer_id = %s AND r.action NOT IN ('skip', 'undo', 'withdraw')
 """
 CELL = ("round_id", "kind", "category", "principle", "flag_reason")
 SAME_CELL = " AND ".join(f"s.{name} = c.{name}" for name in CELL)
+
+
+# The next operator after each, so that an index over a million samples is looked at once an operator.
+OPERATORS = """
+WITH RECURSIVE found(operator) AS (
+  SELECT MIN(operator) FROM oversight_sample WHERE experiment_id = %s
+  UNION ALL
+  SELECT (SELECT MIN(operator) FROM oversight_sample WHERE experiment_id = %s AND operator > found.operator)
+  FROM found WHERE found.operator IS NOT NULL
+) SELECT operator FROM found WHERE operator > ''
+"""
 
 
 @dataclass(frozen=True)
@@ -76,12 +90,19 @@ def _adapt(value: Any) -> Any:
     return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
 
 
+def list_operators(experiment: Experiment) -> list[str]:
+    """Those that the experiment's samples have, sorted."""
+    return [row[0] for row in Sql(OPERATORS, experiment.pk, experiment.pk).run()]
+
+
 def pick_ids(asked: Conditions, place: Place | None, limit: int) -> list[UUID]:
     """Up to `limit` ids, newest first."""
     if asked.nothing:
         return []
     if asked.gold or asked.disputed or asked.assigned or asked.reviewer:
         rows = _pick_of_set(asked, place, limit)
+    elif asked.form:
+        rows = _pick_of_form(asked, place, limit)
     else:
         plain = not asked.cell and (asked.any_status or bool(asked.status))
         few = "round_id" in asked.cell  # cells
@@ -113,6 +134,21 @@ def _pick_of_set(asked: Conditions, place: Place | None, limit: int) -> list[tup
     return query.put(_fit(asked)).add(f"{NEWEST} LIMIT %s", limit).run()
 
 
+def _pick_of_form(asked: Conditions, place: Place | None, limit: int) -> list[tuple[Any, ...]]:
+    query = Sql(f"SELECT id FROM (SELECT {SAMPLE} FROM oversight_sample s WHERE s.experiment_id = %s")  # noqa: S608
+    query.values.append(asked.experiment.pk)
+    if {"round_id", "category"} <= set(asked.cell) and asked.cell.get("kind") == "unsafe" and "operator" in asked.form:
+        # A literal, so that the planner sees that the partial index holds it. LIMIT keeps the index leading.
+        query.add("AND s.kind = 'unsafe' AND s.round_id = %s", asked.cell["round_id"])
+        query.add("AND s.operator = %s AND s.category = %s", asked.form["operator"], asked.cell["category"])
+        query.put(_before(place)).add(f"LIMIT {ALL}) AS placed WHERE 1 = 1")
+        return query.put(_fit(asked)).add(f"{NEWEST} LIMIT %s", limit).run()
+    for name, value in asked.form.items():
+        query.add(f"AND s.{name} = %s", value)
+    query.put(_fit(asked)).put(_before(place)).add(f"{NEWEST} LIMIT %s) AS found {NEWEST}", limit)
+    return query.run()
+
+
 def _walk(asked: Conditions, place: Place | None, limit: int, *, among: int) -> list[tuple[Any, ...]]:
     query = Sql(f"SELECT id FROM (SELECT {SAMPLE} FROM oversight_sample s")  # noqa: S608 - constants
     query.add("WHERE s.experiment_id = %s", asked.experiment.pk)
@@ -125,7 +161,7 @@ def _walk(asked: Conditions, place: Place | None, limit: int, *, among: int) -> 
 def _fit(asked: Conditions) -> Sql:
     """The filters that a sample carries itself."""
     query = Sql()
-    for name, value in asked.cell.items():
+    for name, value in (asked.cell | asked.form).items():
         query.add(f"AND {name} = %s", value)
     if not asked.any_status:
         query.add(f"AND status IN ({', '.join(['%s'] * len(asked.statuses))})", *asked.statuses)

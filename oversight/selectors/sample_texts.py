@@ -55,7 +55,7 @@ def find_by_words(asked: Conditions, text: str, at: Place | int | None, limit: i
             return Found([], None)
         at = Place(_place_of(newest[0]).created_at, LAST)
         before = _row_after(newest[0])
-    listed = bool(asked.status or asked.gold or asked.disputed or asked.reviewer or asked.assigned)
+    listed = bool(asked.form or asked.status or asked.gold or asked.disputed or asked.reviewer or asked.assigned)
     if listed and not isinstance(at, int):
         found = _walk_members(asked, terms, at, limit)
         # A later page stays with the order of the first one.
@@ -115,7 +115,7 @@ def _walk_candidates(asked: Conditions, terms: Terms, before: int | None, limit:
 
 def _fit(asked: Conditions) -> QuerySet[Sample]:
     """The conditions that change, for a few samples named by their ids."""
-    samples = Sample.objects.filter(status__in=asked.statuses)
+    samples = Sample.objects.filter(status__in=asked.statuses, **asked.form)
     if asked.disputed:
         samples = samples.filter(disputed=True)
     if asked.gold:

@@ -12,8 +12,8 @@ from django.utils.dateparse import parse_datetime
 
 from oversight import search
 from oversight.models import Experiment, Principle, Sample, User
-from oversight.selectors.sample_filter import SampleFilter, Sight, allow, read_conditions
-from oversight.selectors.sample_index import Place, pick_ids
+from oversight.selectors.sample_filter import LEVELS, SampleFilter, Sight, allow, read_conditions
+from oversight.selectors.sample_index import Place, list_operators, pick_ids
 from oversight.selectors.sample_texts import find_by_words, has_index
 
 PAGE_SIZE = 40
@@ -101,6 +101,8 @@ class Choices:
     rounds: list[int]
     categories: list[str]
     principles: list[tuple[str, str]]
+    operators: list[str]
+    levels: tuple[int, ...]
     people: list[str]  # for leads
 
 
@@ -114,6 +116,8 @@ def read_choices(experiment: Experiment, sight: Sight) -> Choices:
         rounds=list(experiment.rounds.order_by("-number").values_list("number", flat=True)),
         categories=sorted({category for _, _, category in principles if category}),
         principles=[(key, title) for key, title, _ in principles],
+        operators=list_operators(experiment),
+        levels=LEVELS,
         people=list(people) if sight.lead else [sight.user.get_username()],
     )
 

@@ -16,6 +16,7 @@ from oversight.permissions import has_role, require_role
 from oversight.selectors.continuous import read_continuous
 from oversight.selectors.metrics import read_cards
 from oversight.selectors.rounds import find_experiment, list_rounds, read_base
+from oversight.selectors.starts import read_next_beginning
 from oversight.services import launching
 from oversight.views.continuous import offer_form
 from oversight.views.rounds import launch_context
@@ -49,6 +50,7 @@ def live_context(experiment: Experiment) -> dict[str, object]:
         "rows": rows,
         "base": read_base(experiment) if len(rows) < 8 else {},
         "current": current,
+        "beginning": read_next_beginning(experiment),
         "next_number": rows[0].round.number + 1 if rows else 1,
         "machines": read_machines(),
         "continuous": read_continuous(experiment),

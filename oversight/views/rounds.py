@@ -31,10 +31,12 @@ from oversight.selectors.rounds import (
     read_base,
     read_round_row,
 )
+from oversight.selectors.starts import read_next_beginning
 from oversight.selectors.withdrawals import count_withdrawn
 from oversight.services import launching, rounds
 from oversight.services.launching import NextRound
 from oversight.services.round_rows import RoundRefused
+from oversight.views.archive import archive_context
 
 LOG_LINES = 200
 PROBES_A_PAGE = 20
@@ -48,6 +50,7 @@ def list_page(request: HttpRequest) -> HttpResponse:
         "experiment": experiment,
         "rows": rows,
         "base": read_base(experiment) if experiment else {},
+        "beginning": read_next_beginning(experiment) if experiment else None,
         "experiments": Experiment.objects.order_by("name"),
     }
     if request.headers.get("HX-Target") == "rounds-list":
@@ -64,6 +67,11 @@ def detail_page(request: HttpRequest, round_id: UUID) -> HttpResponse:
         if not context["probe_counts"]["total"]:  # not measured yet: htmx leaves the page as it is
             return HttpResponse(status=204)
         return render(request, "oversight/round_probes.html", context)
+    if target == "round-archive":
+        context = archive_context(request, round, actor(request))
+        if not context["archive"].total.attacks and not context["archive"].level:
+            return HttpResponse(status=204)
+        return render(request, "oversight/round_archive.html", context)
     if target == "round-critic":
         context = critic_context(round)
         if not context["critic"].measured:
@@ -78,6 +86,7 @@ def detail_page(request: HttpRequest, round_id: UUID) -> HttpResponse:
         return render(request, "oversight/round_live.html", context)
     context |= probes_context(request, round) | critic_context(round)
     context |= {"config": sorted(round.config.items()), "schedule": read_schedule(round)}
+    context |= archive_context(request, round, actor(request))
     return render(request, "oversight/round.html", context)
 
 
@@ -94,6 +103,7 @@ def live_context(round: Round) -> dict[str, Any]:
         "open": round.status in Round.OPEN,
         "latest": not later,
         "continuous": None if later else read_continuous(round.experiment),
+        "beginning": None if later else read_next_beginning(round.experiment),
         "withdrawn": count_withdrawn(round),
         "retryable": round.status in (Round.Status.FAILED, Round.Status.CANCELLED) and not later,
     }

@@ -34,6 +34,7 @@ print(json.dumps({
     "round": str(found.round.pk), "queued": str(found.queued.pk), "disputed": str(found.disputed.pk),
     "decided": str(found.decided.pk), "excluded": str(found.excluded.pk), "review": str(found.review.pk),
     "own": str(own.pk), "withdrawal": str(found.withdrawal.pk),
+    "checkpoint": str(found.checkpoint.pk),
 }))
 """
 PAGES = (
@@ -43,11 +44,13 @@ PAGES = (
     "/reviewers/?experiment={experiment}", "/reviewers/ada/?experiment={experiment}", "/withdraw/",
     "/withdraw/?reviewer=ada&experiment={experiment}", "/withdraw/?review={review}", "/withdrawals/",
     "/withdrawals/{withdrawal}/", "/review/", "/review/{queued}/", "/review/revise/{own}/", "/review/history/",
-    "/review/preferences/",
+    "/review/preferences/", "/checkpoints/?experiment={experiment}", "/checkpoints/{checkpoint}/",
+    "/checkpoints/start/?checkpoint={checkpoint}", "/probes/?experiment={experiment}",
+    "/probes/p1/?experiment={experiment}",
 )  # fmt: skip
 EMPTY = (
     "/", "/rounds/", "/gaps/", "/samples/", "/adjudicate/", "/reviewers/", "/withdraw/", "/withdrawals/", "/review/",
-    "/review/history/", "/review/preferences/",
+    "/review/history/", "/review/preferences/", "/checkpoints/", "/probes/",
 )  # fmt: skip
 CLEAR = """
 from oversight.models import *

@@ -112,7 +112,9 @@ def list_pages(everything: Everything) -> list[str]:
         f"/adjudicate/?experiment={experiment}", f"/adjudicate/{disputed}/", "/reviewers/",
         "/reviewers/ada/", f"/withdraw/?reviewer=ada&experiment={experiment}",
         f"/withdraw/?review={everything.review.pk}", "/withdrawals/", f"/withdrawals/{everything.withdrawal.pk}/",
-        f"/review/{everything.queued.pk}/", "/review/preferences/",
+        f"/review/{everything.queued.pk}/", "/review/preferences/", f"/checkpoints/?experiment={experiment}",
+        f"/checkpoints/{everything.checkpoint.pk}/", f"/checkpoints/start/?checkpoint={everything.checkpoint.pk}",
+        f"/probes/?experiment={experiment}", f"/probes/p1/?experiment={experiment}",
     ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from alignment import records
+from alignment.config import RoundConfig
 from alignment.rundir import RunDir, write_rows
 from oversight import ingest
 from oversight.models import Checkpoint, Critique, LogLine, MetricPoint, ProbeAnswer, Query, Round, Sample
@@ -217,6 +218,7 @@ def write_results(folder: RunDir, *, accepted: bool = True) -> None:
 @pytest.mark.parametrize("accepted", [True, False])
 def test_learn_results(round: Round, folder: RunDir, accepted: bool) -> None:
     write_results(folder, accepted=accepted)
+    folder.create(RoundConfig(round_id=str(round.pk), number=4))
     for _ in range(2):  # a retry takes them in again
         reason = ingest.save_learn_results(round, folder)
     assert reason == ("" if accepted else "Rolled back: attack success fell from 0.40 to 0.20")
@@ -231,3 +233,5 @@ def test_learn_results(round: Round, folder: RunDir, accepted: bool) -> None:
     assert learner.verdict == ("accepted" if accepted else "rolled back")
     assert learner.path == f"{round.pk}/learn/adapter"
     assert Checkpoint.objects.get(role="critic").verdict == "accepted"
+    assert (learner.card["round"], learner.card["base_model"], learner.card["accepted"]) == (4, "tiny", accepted)
+    assert learner.card["sha256"] == learner.sha256 and learner.card["reviewers"] == 0

@@ -38,6 +38,14 @@ PAGES: dict[str, tuple[Role | None, int, int]] = {
     "continuous-start": (RESEARCHER, METHOD, GONE),  # of no experiment
     "continuous-pause": (LEAD, METHOD, 302),
     "continuous-resume": (RESEARCHER, METHOD, 302),
+    "probes": (REVIEWER, 200, METHOD),
+    "probe": (REVIEWER, 200, METHOD),
+    "checkpoints": (REVIEWER, 200, METHOD),
+    "checkpoint": (REVIEWER, 200, METHOD),
+    "checkpoint-start": (RESEARCHER, GONE, GONE),  # it names no checkpoint
+    "checkpoint-adapter": (LEAD, GONE, METHOD),  # its files are not there
+    "checkpoint-merged": (LEAD, GONE, METHOD),
+    "checkpoint-merge": (RESEARCHER, METHOD, 302),
     "adjudication": (LEAD, 200, METHOD),
     "adjudicate": (LEAD, 200, 422),
     "second-look": (LEAD, METHOD, 302),
@@ -115,6 +123,7 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "waiting", lambda queue: 0)
     monkeypatch.setattr(workers, "client", lambda: type("Broker", (), {"ping": lambda self: True})())
     monkeypatch.setattr(tasks.run_phase, "delay", lambda *_: None)
+    monkeypatch.setattr(tasks.run_merge, "delay", lambda *_: None)
 
 
 @pytest.fixture
@@ -150,8 +159,10 @@ def fill(name: str, everything: Everything) -> str:
         "review_id": everything.review.pk,
         "withdrawal_id": everything.withdrawal.pk,
         "run_id": everything.continuous.pk,
+        "checkpoint_id": everything.checkpoint.pk,
         "username": everything.ada.username,
         "part": "prompt",
+        "probe": "p1",
         "act": "release",
         "key": "no-such-chart",
         "token": "no-such-link",
