@@ -1,11 +1,14 @@
-"""Files of the runs URL as one zip that is written while it is read: no size needs more memory than a chunk."""
+"""Files of the runs URL as one zip that is written while it is read: no size needs more memory than a few chunks.
+
+Pages run as WSGI (see `asgi.py`), which takes a plain iterator piece by piece; of an asynchronous one Django would
+put all pieces into memory first. A download holds one of the web server's threads until it ends.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import io
 import zipfile
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import fsspec
@@ -65,10 +68,3 @@ def write_zip(entries: Iterable[Entry]) -> Iterator[bytes]:
                     file.write(piece)
                     yield sink.take()
     yield sink.take()
-
-
-async def stream(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """For the web server: under ASGI Django would put all pieces of a plain iterator into memory first."""
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-        if piece:
-            yield piece

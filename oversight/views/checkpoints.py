@@ -157,7 +157,7 @@ def _send(
             yield name, downloads.read_file(f"{folder}/{name}")
 
     audit.record(actor(request).get_username(), "checkpoint.download", f"checkpoint:{checkpoint.pk}", kind=kind)
-    response = StreamingHttpResponse(downloads.stream(downloads.write_zip(entries())), content_type="application/zip")
+    response = StreamingHttpResponse(downloads.write_zip(entries()), content_type="application/zip")
     response["Content-Disposition"] = f'attachment; filename="round-{checkpoint.round.number}-{kind}.zip"'
     response["Cache-Control"] = "private, no-store"
     return response

@@ -24,16 +24,20 @@ pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
 FEW, MANY = 5, 50
 # Address -> queries of a signed-in operator, the two of session and user among them.
 PAGES = {
-    "/": 37,
-    "/rounds/": 14,
-    "/rounds/{done}/": 22,
-    "/rounds/{round}/": 25,
+    "/": 41,
+    "/rounds/": 17,
+    "/rounds/{done}/": 25,
+    "/rounds/{round}/": 32,
     "/gaps/": 10,
-    "/samples/": 14,
-    "/samples/?text=neighbour": 14,
-    "/samples/?reviewer=ada": 15,
+    "/samples/": 15,
+    "/samples/?text=neighbour": 15,
+    "/samples/?reviewer=ada": 16,
     "/samples/{disputed}/": 14,
     "/samples/{decided}/": 15,
+    "/samples/?operator=persona&level=3": 15,
+    "/checkpoints/": 12,
+    "/checkpoints/{checkpoint}/": 13,
+    "/probes/": 12,
     "/adjudicate/": 13,
     "/adjudicate/{disputed}/": 11,
     "/reviewers/": 13,
@@ -124,7 +128,8 @@ def count(act: Callable[[], Any]) -> int:
 
 def test_no_page_asks_more_of_more_rows(olga: User) -> None:
     everything = make_everything()
-    named = {name: getattr(everything, name).pk for name in ("done", "round", "disputed", "decided", "withdrawal")}
+    names = ("done", "round", "disputed", "decided", "withdrawal", "checkpoint")
+    named = {name: getattr(everything, name).pk for name in names}
     client = Client()
     client.force_login(olga)
     counts: list[dict[str, int]] = []
