@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from oversight.models import ContinuousRun, MetricPoint, Round
+from oversight.models import Checkpoint, ContinuousRun, MetricPoint, Round
 
 
 class RoundOut(serializers.ModelSerializer[Round]):
@@ -118,6 +118,36 @@ class HistoryOut(serializers.Serializer[Any]):
     blind = serializers.BooleanField()
     answers = AnswerOut(many=True)
     reviews = ReviewOut(many=True)
+
+
+class CheckpointOut(serializers.ModelSerializer[Checkpoint]):
+    """`card` is what it was made of, {} where an older version saved it; people are counted in it, never named."""
+
+    experiment = serializers.UUIDField(source="experiment_id")
+    round = serializers.IntegerField(source="round.number")
+    parent = serializers.UUIDField(source="parent_id", allow_null=True)
+
+    class Meta:
+        model = Checkpoint
+        fields = ("id", "experiment", "round", "role", "parent", "verdict", "reasons", "sha256", "card", "created_at")
+
+
+class StartIn(serializers.Serializer[Any]):
+    """`checkpoint` null is the base model. `seen` is the token of a GET: nothing newer is overwritten."""
+
+    checkpoint = serializers.UUIDField(allow_null=True)
+    reason = serializers.CharField()
+    seen = serializers.CharField(required=False, allow_null=True, default=None)
+
+
+class StartOut(serializers.Serializer[Any]):
+    """What the next round, `number`, starts from; `checkpoint` null is the base model, `reason` "" nobody's choice."""
+
+    number = serializers.IntegerField()
+    checkpoint = serializers.UUIDField(source="checkpoint.pk", allow_null=True, default=None)
+    chosen_by = serializers.CharField(source="choice.chosen_by.username", default=None)
+    reason = serializers.CharField(source="choice.reason", default="")
+    seen = serializers.CharField(source="token")
 
 
 class MetricOut(serializers.ModelSerializer[MetricPoint]):

@@ -55,6 +55,8 @@ PAGES = {
     "/api/samples/": 6,
     "/api/samples/{decided}/": 12,
     "/api/metrics/": 6,
+    "/api/checkpoints/": 6,
+    "/api/start/": 7,
     "/api/labels.jsonl": 6,
     "/admin/oversight/round/": 6,
     "/admin/oversight/continuousrun/": 6,

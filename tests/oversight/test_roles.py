@@ -99,9 +99,13 @@ API: dict[str, tuple[Role, int, int]] = {
     "api-continuous-resume": (RESEARCHER, METHOD, 409),
     "api-sample-list": (REVIEWER, 200, METHOD),
     "api-sample-detail": (REVIEWER, 200, METHOD),
+    "api-checkpoint-list": (REVIEWER, 200, METHOD),
+    "api-checkpoint-detail": (REVIEWER, 200, METHOD),
+    "api-start": (REVIEWER, 200, 400),
     "api-metric-list": (REVIEWER, 200, METHOD),
 }
-API_WRITES = {"api-round-list": RESEARCHER, "api-continuous-list": RESEARCHER}  # a POST there takes more than a GET
+# A POST there takes more than a GET.
+API_WRITES = {"api-round-list": RESEARCHER, "api-continuous-list": RESEARCHER, "api-start": RESEARCHER}
 ADMIN = {
     "index", "login", "logout", "password_change", "password_change_done", "autocomplete", "jsi18n", "view_on_site",
     "app_list", "oversight_round_launch",
@@ -169,7 +173,11 @@ def fill(name: str, everything: Everything) -> str:
         "pk": next(
             (
                 thing.pk
-                for kind, thing in (("sample", everything.decided), ("continuous", everything.continuous))
+                for kind, thing in (
+                    ("sample", everything.decided),
+                    ("continuous", everything.continuous),
+                    ("checkpoint", everything.checkpoint),
+                )
                 if kind in name
             ),
             round_.pk,

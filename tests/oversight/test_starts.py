@@ -173,3 +173,29 @@ def test_from_the_admin(experiment: Experiment, made: list[Checkpoint], rosa: Us
     )
     assert answer.headers["Location"] == f"/checkpoints/start/?checkpoint=base&experiment={experiment.pk}"
     assert client.get(answer.headers["Location"]).status_code == 200
+
+
+def test_by_the_api(experiment: Experiment, made: list[Checkpoint], client_for: For) -> None:
+    client, address = client_for("researcher"), f"/api/start/?experiment={experiment.pk}"
+    now = client.get(address).json()
+    assert (now["number"], now["checkpoint"], now["chosen_by"]) == (4, str(made[1].pk), None)
+    sent = {"checkpoint": None, "reason": "from scratch", "seen": now["seen"]}
+    for role in ("reviewer", "lead"):
+        assert client_for(role).get(address).status_code == 200
+        assert client_for(role).post(address, sent, content_type="application/json").status_code == 403
+    then = client.post(address, sent, content_type="application/json").json()
+    assert (then["checkpoint"], then["reason"]) == (None, "from scratch")
+    assert client.post(address, sent, content_type="application/json").status_code == 409
+    for bad in ({"reason": "x"}, {"checkpoint": str(experiment.pk), "reason": "x"}, {"checkpoint": None, "reason": ""}):
+        assert client.post(address, bad, content_type="application/json").status_code == 400
+
+
+def test_checkpoints_by_the_api(experiment: Experiment, made: list[Checkpoint], client_for: For) -> None:
+    make_checkpoint(made[0].round, role="critic")
+    client = client_for("reviewer")
+    found = client.get(f"/api/checkpoints/?experiment={experiment.pk}&role=learner").json()
+    rows = found["results"] if isinstance(found, dict) else found
+    assert [(row["round"], row["verdict"]) for row in rows] == [(3, "rolled back"), (2, "accepted"), (1, "accepted")]
+    assert client.get(f"/api/checkpoints/{made[0].pk}/").json()["sha256"] == "0" * 64
+    assert client.get("/api/checkpoints/?role=owner").status_code == 400
+    assert client.get("/api/checkpoints/?path=x").status_code == 400
