@@ -125,7 +125,6 @@ class CheckpointOut(serializers.ModelSerializer[Checkpoint]):
 
     experiment = serializers.UUIDField(source="experiment_id")
     round = serializers.IntegerField(source="round.number")
-    parent = serializers.UUIDField(source="parent_id", allow_null=True)
 
     class Meta:
         model = Checkpoint
