@@ -27,15 +27,15 @@ class Phases:
         own = self._read().get(run.path.name, {})
         if phase in own.get("done", {}):
             return float(own["done"][phase])
-        lost = own.get("lost", {}).get(phase, 0.0)
-        begun = own.get("begun", {}).pop(phase, None)
+        lost, begun = dict(own.get("lost", {})), own.get("begun", {}).get(phase)
         if begun is not None:
-            lost += max(0.0, _last_event(run) - begun)
-        self._write(run, {**own, "lost": {**own.get("lost", {}), phase: lost}, "begun": {phase: time.time()}})
+            lost[phase] = lost.get(phase, 0.0) + max(0.0, _last_event(run) - begun)
+        done = own.get("done", {})
+        self._write(run, {"done": done, "lost": lost, "begun": {phase: time.time()}})
         started = time.monotonic()
         work()
-        seconds = round(lost + time.monotonic() - started, 2)
-        self._write(run, {"done": {**own.get("done", {}), phase: seconds}, "lost": own.get("lost", {}), "begun": {}})
+        seconds = round(lost.get(phase, 0.0) + time.monotonic() - started, 2)
+        self._write(run, {"done": {**done, phase: seconds}, "lost": lost, "begun": {}})
         return seconds
 
     def _read(self) -> dict[str, Any]:

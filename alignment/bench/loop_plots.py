@@ -134,7 +134,14 @@ def _svg(chart: Any) -> str:
         "domainColor": LINE, "gridColor": LINE, "tickColor": LINE, "labelColor": DIM, "titleColor": DIM,
         "titleFontWeight": "normal", "labelFontSize": 12, "titleFontSize": 12,
     }  # fmt: skip
-    legend = {"labelColor": INK, "orient": "top", "labelFontSize": 12, "symbolOpacity": 1, "columns": 3}
+    legend = {
+        "labelColor": INK,
+        "orient": "top",
+        "labelFontSize": 12,
+        "labelLimit": 260,
+        "symbolOpacity": 1,
+        "columns": 3,
+    }
     spec = chart.configure(
         background="#ffffff", font="sans-serif", padding=8, axis=axis, legend=legend, view={"stroke": None}
     ).to_dict()  # fmt: skip

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -284,6 +288,20 @@ def test_an_ablation_stands_beside_the_full_loop(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "docs" / "loop-front.svg").read_text()
 
 
+def test_two_seeds_give_means_and_a_row_each(tmp_path: Path) -> None:
+    runs = [
+        made_run(tmp_path, kept_sheet(succeed=n), variant=variant, seed=seed)
+        for variant, own in ((FULL, (1, 3)), ("joint", (2, 6))) for seed, n in enumerate(own)
+    ]  # fmt: skip
+    summary = summarise(runs, {**ABOUT, "seeds": [0, 1]})
+    _, joint = summary.ablations
+    assert (joint.minus_full["attack_success"].value, joint.minus_full["attack_success"].n) == (pytest.approx(0.2), 2)
+    assert summary.fronts["final probes"][1].value == pytest.approx((0.12 * 0.9 + 0.12 * 0.7) / 2)
+    text = markdown(summary, data="loop.json")
+    assert "| seed 0 | seed 1 |" in text.replace("final probes ", "")
+    assert "| attack success, judge | 0.88 | 0.62 | 0.75 [" in text
+
+
 ABOUT: dict[str, Any] = {
     "command": "bench loop", "date": "today", "model": "tiny", "rounds": 1, "reviews": 64, "seeds": [0],
     "machine": "one", "final_tasks": 20, "final_unsafe": 10,
@@ -359,10 +377,25 @@ def test_both_ways_of_generating_count_the_same_tokens() -> None:
 COMMAND = ["bench", "loop", "--profile", "tiny", "--rounds", "2", "--reviews", "4"]
 
 
+ALL = [*COMMAND, "--ablations", "random_attacks,fixed", "--set", "levels=[1,2]"]
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run, killed in the learn phase of its first round and started again."""
     out = tmp_path_factory.mktemp("bench")
-    assert main([*COMMAND, "--ablations", "random_attacks,fixed", "--set", "levels=[1,2]", "--out", str(out)]) == 0
+    child = subprocess.Popen([sys.executable, "-m", "alignment", *ALL, "--out", str(out)], stdout=subprocess.DEVNULL)
+    first = out / "seed-0" / "full" / "round-1"
+    deadline = time.monotonic() + 120
+    while not (first / "learn" / "critic").exists():
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    answered = (first / "propose" / "samples-000.jsonl").stat().st_mtime_ns
+    assert main([*ALL, "--out", str(out)]) == 0
+    assert (first / "propose" / "samples-000.jsonl").stat().st_mtime_ns == answered
     return out
 
 
@@ -418,6 +451,15 @@ def test_every_answer_has_a_row_and_every_share_its_denominator(done: Path) -> N
     assert fixed == [[1, 2], [1, 2]]
 
 
+def test_the_time_before_the_kill_counts(done: Path) -> None:
+    phases = json.loads((done / "seed-0" / "full" / "phases.json").read_text())["round-1"]
+    assert set(phases["done"]) == {"propose", "label", "learn"}
+    assert set(phases["lost"]) == {"learn"}
+    assert phases["done"]["learn"] > phases["lost"]["learn"] > 0
+    plan = read(done / "plans.jsonl")[0]
+    assert plan["seconds"] == phases["done"]
+
+
 def test_a_run_cut_off_at_the_end_writes_the_same_report_without_a_new_round(done: Path) -> None:
     written = {name: (done / name).read_text() for name in ("answers.jsonl", "metrics.jsonl", "plans.jsonl", "loop.md")}
     weights = sorted((done / "seed-0").rglob("adapter_model.safetensors"))
@@ -425,8 +467,7 @@ def test_a_run_cut_off_at_the_end_writes_the_same_report_without_a_new_round(don
     for name in ("summary.json", "loop.md", "answers.jsonl"):
         (done / name).unlink()
     (done / "seed-0" / "fixed" / "final.jsonl").unlink()
-    arguments = [*COMMAND, "--ablations", "random_attacks,fixed", "--set", "levels=[1,2]", "--out", str(done)]
-    assert main(arguments) == 0
+    assert main([*ALL, "--out", str(done)]) == 0
     assert [path.stat().st_mtime_ns for path in weights] == before
     assert {name: (done / name).read_text() for name in written} == written
 
