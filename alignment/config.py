@@ -45,7 +45,7 @@ class RoundConfig:
     attacker_adapter: str = ""  # folder of the attacker's own adapter, tuned on its successes; "" for none
     attack_policy: str = "archive"  # how attacks are searched: "archive" (quality-diversity) or "random"
     multi_turn: int = 6  # of the attacks, those of two or three turns
-    attacker_steps: int = 12  # training steps of the attacker on its successes, `batch` examples each; 0 for none
+    attacker_steps: int = 6  # training steps of the attacker on its successes, `batch` examples each; 0 for none
     attacks: int = 56  # unsafe queries a round, before their look-alikes
     lookalikes: int = 16  # harmless look-alikes answered in propose, so that over-refusal is seen
     competence: int = 20  # competence queries a round
@@ -76,14 +76,14 @@ class RoundConfig:
     risk_alpha: float = 0.1  # risk at which the critic may decide alone, of calling fine what violates and conversely
     lora_rank: int = 16
     contrast_rows: int = 4  # rows of each lora_A set to directions separating unsafe from harmless; 0 for none
-    contrast_prompts: int = 200  # seed prompts of either kind that the directions are found on
+    contrast_prompts: int = 300  # seed prompts of either kind that the directions are found on
     answer_tokens: int = 24  # tokens of a chosen answer that supervised training counts
-    answer_weight: float = 1.0  # weight of meeting the harmless as the base model does, against that of an answer
-    learning_rate: float = 2e-3  # of the contrast columns, in conformity rounds
-    general_learning_rate: float = 5e-4  # of the rest of the adapter, in competence rounds
-    sft_steps: int = 28
-    preference_steps: int = 2
-    batch: int = 8  # examples a step
+    answer_weight: float = 6.0  # weight of meeting the harmless as the base model does, against that of an answer
+    learning_rate: float = 7e-4  # in conformity and joint rounds
+    general_learning_rate: float = 5e-4  # in competence rounds
+    sft_steps: int = 56
+    preference_steps: int = 1
+    batch: int = 16  # examples a step
     preference: str = DEFAULT_PREFERENCE  # what preference steps minimise; one of objectives.OBJECTIVES
     beta: float = USUAL_BETA  # on DPO's scale: twice 0.1 doubles the temperature that the objective has by itself
     replay: int = 480  # contrast pairs from seeds and earlier rounds replayed beside this round's own
@@ -178,7 +178,8 @@ def profile_defaults(profile: str) -> dict[str, Any]:
         return {
             "profile": "tiny", "learner": "tiny", "attacks": 48, "lookalikes": 8, "competence": 10,
             "max_new_tokens": 12, "budget": 12, "sft_steps": 4, "preference_steps": 2, "batch": 4, "attacker_steps": 2,
-            "probes": 8, "competence_probes": 2, "probe_tokens": 8, "replay": 8, "general_learning_rate": 5e-3,
+            "chat_replay": 8, "probes": 8, "competence_probes": 2, "probe_tokens": 8, "replay": 8,
+            "general_learning_rate": 5e-3,
         }  # fmt: skip
     if profile == "laptop":
         return {"profile": "laptop", "dtype": "auto"}
@@ -186,7 +187,7 @@ def profile_defaults(profile: str) -> dict[str, Any]:
         return {
             "profile": "gpu", "dtype": "bfloat16", "attacks": 256, "lookalikes": 128, "competence": 100,
             "max_new_tokens": 256, "chunk": 64, "budget": 64, "batch": 32, "sft_steps": 120,
-            "preference_steps": 40, "probes": 120, "competence_probes": 40, "probe_tokens": 160, "replay": 256,
+            "preference_steps": 40, "probes": 120, "competence_probes": 40, "probe_tokens": 160, "replay": 1600,
             "learning_rate": 1e-3, "general_learning_rate": 1e-4,
         }  # fmt: skip
     raise ValueError(f"profile {profile!r} is not one of {', '.join(PROFILES)}")

@@ -2,10 +2,10 @@
 
 Supervised training on a few dozen answers finds the easy way first: decline everything. Yet the model's
 middle layers separate unsafe prompts from harmless look-alikes linearly. So the first rows of LoRA's A in
-the upper layers are set to directions that separate the two kinds, and a conformity round trains only the
-columns of B that belong to them: whatever it learns acts with one sign on unsafe prompts and with the
-other on harmless ones. B starts at zero, so that the model is unchanged at first. A competence round
-trains all the rest and leaves those columns alone.
+the upper layers start as directions that separate the two kinds: what training does along them acts with one
+sign on unsafe prompts and with the other on harmless ones. A linear probe first, then training of everything,
+carries over to other prompts better than either (Kumar et al. 2022). B starts at zero, so that the model is
+unchanged at first. A competence round leaves those rows and their columns of B alone.
 """
 
 from __future__ import annotations
@@ -67,23 +67,15 @@ def set_contrast_rows(
     return count
 
 
-def train_only(peft_model: Any, *, layers: int, rows: int, contrast: bool) -> None:
-    """Frees for training either the contrast columns of B alone, or everything but them.
+def spare_contrast(peft_model: Any, *, layers: int, rows: int) -> None:
+    """Keeps what a competence round trains away from the contrast rows of A and their columns of B.
 
-    The contrast rows of A never move. Call it on freshly loaded weights: the masks stay with the parameters.
+    Call it on freshly loaded weights: the masks stay with the parameters.
     """
     for name, module in peft_model.named_modules():
-        if not hasattr(module, "lora_A"):
-            continue
-        a_RD, b_OR = module.lora_A["default"].weight, module.lora_B["default"].weight
-        own = rows if is_reader(name, layers) else 0
-        a_RD.requires_grad_(not contrast)
-        b_OR.requires_grad_(not contrast or own > 0)
-        if own and contrast:
-            b_OR.register_hook(partial(_without, axis=1, start=own, stop=b_OR.shape[1]))
-        elif own:
-            a_RD.register_hook(partial(_without, axis=0, start=0, stop=own))
-            b_OR.register_hook(partial(_without, axis=1, start=0, stop=own))
+        if hasattr(module, "lora_A") and is_reader(name, layers):
+            module.lora_A["default"].weight.register_hook(partial(_without, axis=0, start=0, stop=rows))
+            module.lora_B["default"].weight.register_hook(partial(_without, axis=1, start=0, stop=rows))
 
 
 def _without(gradient: Any, *, axis: int, start: int, stop: int) -> Any:
@@ -117,10 +109,13 @@ def _last_token_inputs(model: LanguageModel, peft_model: Any, prompts: list[str]
     """Block name ("...layers.12.mlp") -> its input at the last prompt token, [N, D] in the prompts' order."""
     import torch
 
-    found: dict[str, list[np.ndarray]] = {}
+    from alignment.answer_log_probs import can_share
+    from alignment.supervised import Row, collate, run_after_prefix, shared_prefix
+
+    seen: dict[str, torch.Tensor] = {}  # of the forward pass that ran last
 
     def keep(name: str, module: Any, args: tuple[Any, ...]) -> None:
-        found.setdefault(name, []).append(args[0][:, -1].detach().double().cpu().numpy())
+        seen[name] = args[0]
 
     first = ("q_proj", "gate_proj")  # one reader a block is enough to see what all its readers get
     handles = [
@@ -128,13 +123,22 @@ def _last_token_inputs(model: LanguageModel, peft_model: Any, prompts: list[str]
         for name, module in peft_model.named_modules()
         if hasattr(module, "lora_A") and is_reader(name, model.layers) and name.endswith(first)
     ]
-    encoded = [model.prompt_ids(p) for p in prompts]
-    order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))
+    base = peft_model.get_base_model()
+    rows = [Row(model.prompt_ids(p), [], 1.0) for p in prompts]
+    prefix = shared_prefix(rows) if can_share(base) else []
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].prompt_ids))
+    found: dict[str, list[np.ndarray]] = {}
     try:
         for start in range(0, len(order), 24):
-            ids_BT, mask_BT = model.pad([encoded[i] for i in order[start : start + 24]])
+            batch = collate(
+                [vars(rows[i]) for i in order[start : start + 24]], prefix=len(prefix), pad=model.tokenizer.pad_token_id
+            )
+            batch = {name: value.to(model.device) for name, value in batch.items()}
             with torch.inference_mode(), peft_model.disable_adapter():
-                peft_model.get_base_model().model(input_ids=ids_BT, attention_mask=mask_BT)
+                run_after_prefix(base, prefix, batch["input_ids"], batch["attention_mask"])
+            at_B = torch.arange(len(batch["begins"]), device=model.device)
+            for name, input_BTD in seen.items():
+                found.setdefault(name, []).append(input_BTD[at_B, batch["begins"]].double().cpu().numpy())
     finally:
         for handle in handles:
             handle.remove()

@@ -6,27 +6,19 @@ TRL does the training; this module decides what it sees and writes safetensors o
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from alignment.config import RoundConfig
-from alignment.contrast import set_contrast_rows, train_only
-from alignment.language_model import LanguageModel, after_turns
+from alignment.contrast import set_contrast_rows, spare_contrast
+from alignment.language_model import LanguageModel
 from alignment.preference import train_preferences, usable_pairs
-from alignment.records import Pair
-from alignment.training import draw_batches, last_loss, progress, trainer_arguments
+from alignment.records import Pair, SeedPair
+from alignment.strength import choose_strength, trainable
+from alignment.training import draw_batches
 
 ATTENTION_AND_MLP = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-
-def _supervised_row(model: LanguageModel, pair: Pair, *, answer_tokens: int) -> dict[str, Any]:
-    """Token ids with the answer marked. Only the first `answer_tokens` of it count: whether to decline, and how to
-    begin, is decided there, and a cut answer has no end-of-text token, so that stopping early is not learnt."""
-    prompt = model.prompt_ids(after_turns(pair.history, pair.prompt))
-    answer = [*model.tokenizer(pair.chosen, add_special_tokens=False).input_ids, model.tokenizer.eos_token_id]
-    answer = answer[:answer_tokens]
-    return {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}
 
 
 def train_adapter(
@@ -36,53 +28,50 @@ def train_adapter(
     out: Path,
     *,
     contrast: tuple[list[str], list[str]] = ([], []),
+    held_back: Sequence[SeedPair] = (),
     on_step: Callable[[int, int, dict[str, float]], None] = lambda done, total, metrics: None,
 ) -> dict[str, float]:
     """Trains an adapter on `model` (which may carry one already, then that one goes on) and saves it to `out`.
 
-    Two runs one after the other: `sft_steps` of cross-entropy on the chosen answers, then `preference_steps`
-    on the pairs that have a rejected answer (`preference.py`). `contrast` holds unsafe and harmless
-    prompts that tell the two kinds apart (see `contrast.py`). Returns the last losses.
+    Two runs one after the other: `sft_steps` on what should be said and kept (`supervised.py`), then
+    `preference_steps` on the pairs that have a rejected answer (`preference.py`). `contrast` holds unsafe and
+    harmless prompts that tell the two kinds apart (`contrast.py`). `held_back` pairs decide how far the result goes
+    (`strength.py`); without any it goes all the way. Returns the last losses, and what was found on `held_back`.
     """
     if not pairs:
         raise ValueError("there is nothing to train on: no pair came out of the labels")
-    from datasets import Dataset
-    from trl.trainer.sft_config import SFTConfig
-    from trl.trainer.sft_trainer import SFTTrainer
+    from alignment.supervised import make_rows, train_supervised
 
-    supervised = draw_batches([p for p in pairs if p.chosen], count=config.sft_steps * config.batch, seed=config.seed)
+    drawn = draw_batches(
+        [p for p in pairs if p.chosen or not p.rejected], count=config.sft_steps * config.batch, seed=config.seed
+    )
     total = config.sft_steps + (config.preference_steps if usable_pairs(config, pairs) else 0)
-    rate = config.learning_rate if config.objective == "conformity" else config.general_learning_rate
+    rate = config.general_learning_rate if config.objective == "competence" else config.learning_rate
     scratch = out.parent / "trainer"
-    common = trainer_arguments(config, model, scratch)
     peft_model = _adapter_model(config, model, contrast)
+    start = trainable(peft_model)
     losses: dict[str, float] = {}
     tokenizer = model.tokenizer
     tokenizer.padding_side = "right"
     try:
-        if supervised:
-            trainer: Any = SFTTrainer(
-                model=peft_model,
-                args=SFTConfig(
-                    **common, max_steps=config.sft_steps, learning_rate=rate,
-                    warmup_steps=max(1, config.sft_steps // 10), completion_only_loss=True,
-                ),
-                train_dataset=Dataset.from_list(
-                    [_supervised_row(model, p, answer_tokens=config.answer_tokens) for p in supervised]
-                ),
-                processing_class=tokenizer,
-                callbacks=[progress(lambda step, loss: on_step(step, total, {"loss": loss}))],
-            )  # fmt: skip
-            trainer.train()
-            losses["sft_loss"] = last_loss(trainer)
+        rows = make_rows(model, drawn, answer_tokens=config.answer_tokens, anchor_weight=config.answer_weight)
+        losses["sft_loss"] = train_supervised(
+            peft_model, rows, pad=tokenizer.pad_token_id, rate=rate, batch=config.batch, seed=config.seed,
+            scratch=scratch, on_step=lambda step, loss: on_step(step, total, {"loss": loss}),
+        )  # fmt: skip
         losses |= train_preferences(
             config, model, peft_model, pairs, steps=config.preference_steps, rate=rate / 5,
             on_step=lambda step, loss: on_step(config.sft_steps + step, total, {"loss": loss}),
         )  # fmt: skip
+        peft_model.eval()
+        if held_back:
+            found = choose_strength(model, peft_model, start, held_back, limit=config.over_refusal_limit)
+            losses |= {
+                "strength": found.value, "held_back_declined": found.unsafe, "held_back_over_refusal": found.harmless
+            }  # fmt: skip
     finally:
         tokenizer.padding_side = "left"
         shutil.rmtree(scratch, ignore_errors=True)
-    peft_model.eval()
     model.model = peft_model
     temporary = out.with_name(f".{out.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -96,7 +85,7 @@ def train_adapter(
 
 
 def _adapter_model(config: RoundConfig, model: LanguageModel, contrast: tuple[list[str], list[str]]) -> Any:
-    """The model with an adapter of which just the part is free that this round's objective is about."""
+    """The model with an adapter, new or its own; a competence round does not touch the contrast rows."""
     from peft import LoraConfig, get_peft_model
 
     peft_model = model.model
@@ -114,8 +103,6 @@ def _adapter_model(config: RoundConfig, model: LanguageModel, contrast: tuple[li
         peft_model.set_adapter("default")
     for name, parameter in peft_model.named_parameters():
         parameter.requires_grad_("lora_" in name)
-    if contrasted and config.contrast_rows:
-        train_only(
-            peft_model, layers=model.layers, rows=config.contrast_rows, contrast=config.objective == "conformity"
-        )
+    if contrasted and config.contrast_rows and config.objective == "competence":
+        spare_contrast(peft_model, layers=model.layers, rows=config.contrast_rows)
     return peft_model

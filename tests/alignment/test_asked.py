@@ -23,10 +23,11 @@ from alignment.events import read_events
 from alignment.generative_judge import Verdict
 from alignment.heads import Floats, Head, sigmoid
 from alignment.language_model import LanguageModel
-from alignment.learn import _judge_rest, learn, load_samples
+from alignment.learn import learn, load_samples
 from alignment.propose import propose
 from alignment.readings import Reading
 from alignment.records import Label, Metric, Query, Response, Sample
+from alignment.round_critic import judge_rest
 from alignment.rundir import RunDir, read_rows, write_rows
 from tests.alignment.test_round import feature_cache, new_run
 
@@ -177,9 +178,9 @@ def test_the_critic_decides_unreviewed_answers_by_what_the_judge_said_in_propose
     router = Router.fit([0.02] * 40 + [0.97] * 40, [0.0] * 40 + [1.0] * 40, 0.1)
     readings = {r.id: READING for r in replies}
     said = said_before([sample])
-    (label,) = _judge_rest(router, [sample], {}, critic_of(asked_weight=1.0), readings, said)
+    (label,) = judge_rest(router, [sample], {}, critic_of(asked_weight=1.0), readings, said)
     assert label.violates == {"bad": pytest.approx(0.98), "fine": pytest.approx(0.03)}
-    assert _judge_rest(router, [sample], {}, critic_of(asked_weight=1.0), readings, {}) == []
+    assert judge_rest(router, [sample], {}, critic_of(asked_weight=1.0), readings, {}) == []
 
 
 # --- Numbers by hand --------------------------------------------------------------------------------

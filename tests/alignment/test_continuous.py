@@ -48,7 +48,10 @@ def done(number: int, *, accepted: bool = True, before: float = 0.2, after: floa
             Cost(2), ROUND, [done(1, accepted=False), done(2, accepted=False)], "patience",
             "No progress: all of the last 2 rounds were rolled back.",
         ),
-        (Cost(3), ROUND, [done(1, accepted=False), done(2), done(3, accepted=False, before=0.3)], "", "Round 4 of 4 starts."),
+        (
+            Cost(3), ROUND, [done(1, accepted=False), done(2), done(3, accepted=False, before=0.3)], "",
+            "Round 4 of 4 starts.",
+        ),
         (
             Cost(3), ROUND, [done(1), done(2), done(3, after=0.202)], "gain",
             "No progress: the hypervolume gained 0.002 over the last 3 rounds, from 0.200 (n 50) to 0.202 (n 50, 0.10 "

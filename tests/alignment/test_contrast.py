@@ -69,18 +69,13 @@ def test_setting_the_rows_leaves_the_answers_as_they_were() -> None:
     assert model.generate(["hello"], **options) == before  # type: ignore[arg-type]
 
 
-def test_a_conformity_round_moves_the_contrast_columns_and_a_competence_round_the_rest(tmp_path: Path) -> None:
+def test_a_conformity_round_moves_all_and_a_competence_round_spares_the_contrast_columns(tmp_path: Path) -> None:
     first, second = tmp_path / "first" / "adapter", tmp_path / "second" / "adapter"
     train_adapter(config(), LanguageModel.load("tiny"), PAIRS, first, contrast=(UNSAFE, HARMLESS))
     contrast, rest = columns(first)
     assert contrast > 0
-    assert rest == 0
+    assert rest > 0
     again = LanguageModel.load("tiny", adapter=first)
     train_adapter(config(objective="competence"), again, PAIRS, second)
     assert columns(second)[0] == pytest.approx(contrast, abs=1e-7)
-    assert columns(second)[1] > 0
-
-
-def test_with_too_few_prompts_everything_is_trained(tmp_path: Path) -> None:
-    train_adapter(config(), LanguageModel.load("tiny"), PAIRS, tmp_path / "a" / "adapter", contrast=(UNSAFE[:2], []))
-    assert columns(tmp_path / "a" / "adapter")[1] > 0
+    assert columns(second)[1] != pytest.approx(rest)

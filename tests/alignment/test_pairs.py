@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 
 from alignment.config import RoundConfig
-from alignment.pairs import Material, build_pairs, whole_sentences
+from alignment.pairs import build_pairs
 from alignment.records import Label, Pair, Principle, Sample
-from alignment.seed_files import shipped_principles, shipped_seeds
+from alignment.refusal import is_refusal
+from alignment.seed_files import shipped_chat, shipped_principles, shipped_seeds
 from alignment.tasks import generate
 from alignment.training import draw_batches
+from alignment.training_mix import SHARES, Material, share_metrics, whole_sentences
 
 CONFIG = RoundConfig(round_id="5f7c1a52-33a2-4d6e-9a5b-0c7f0f1a2b3c", replay=6)
 PRINCIPLES: dict[str, Principle] = {p.key: p for p in shipped_principles()}
@@ -31,7 +33,9 @@ def sample(kind: str, *texts: str, query: str = "q", task: dict[str, object] | N
 def build(
     samples: list[Sample], labels: list[Label], revision: str | None = None, config: RoundConfig = CONFIG
 ) -> list[Pair]:
-    material = Material(samples, {label.query: label for label in labels}, PRINCIPLES, shipped_seeds(), [])
+    material = Material(
+        samples, {label.query: label for label in labels}, PRINCIPLES, shipped_seeds(), [], shipped_chat()
+    )
     return build_pairs(
         config,
         material,
@@ -49,7 +53,7 @@ def own(pairs: list[Pair]) -> Pair:
 def test_a_rewrite_is_chosen_over_the_answer_that_violates() -> None:
     label = Label("q", {"q0": 0.0, "q1": 1.0}, ["private-life"], rewrite="Better words.")
     pair = own(build([sample("unsafe", DECLINE, COMPLY)], [label]))
-    assert (pair.chosen, pair.rejected, pair.weight) == ("Better words.", COMPLY, 3.0)
+    assert (pair.chosen, pair.rejected, pair.noise) == ("Better words.", COMPLY, 0.0)
 
 
 def test_the_turns_before_an_attack_reach_training_and_its_look_alike() -> None:
@@ -101,24 +105,65 @@ def test_harmless_requests_are_answered_and_never_declined() -> None:
     assert not [p for p in both if p.query]
 
 
-def test_at_least_as_many_harmless_as_unsafe() -> None:
+def test_every_group_has_its_share_of_the_draws() -> None:
     samples = [sample("unsafe", COMPLY, COMPLY, query=f"q{i}") for i in range(20)]
     labels = [Label(f"q{i}", {f"q{i}0": 1.0, f"q{i}1": 1.0}) for i in range(20)]
     pairs = build(samples, labels)
-    kinds = Counter(p.kind for p in pairs)
-    assert kinds["harmless"] >= kinds["unsafe"] >= 20
-    weight = {kind: sum(p.weight for p in pairs if p.kind == kind) for kind in ("unsafe", "harmless")}
-    assert weight["unsafe"] == 20 * 3 + CONFIG.replay
-    assert weight["harmless"] == pytest.approx(CONFIG.answer_weight * weight["unsafe"])
+    shares = {m.group: (m.value, m.n) for m in share_metrics(pairs, seed=0)}
+    for group, share in SHARES["conformity"].items():
+        assert shares[group][0] == pytest.approx(share), group
+    assert shares["own"][1] == 20
+    assert shares["replay"][1] == shares["look-alike"][1] == CONFIG.replay
+    assert sum(p.weight for p in pairs) == pytest.approx(len(pairs))
+    plain = build(samples, labels, config=replace(CONFIG, lookalike_training=False))
+    assert {m.group for m in share_metrics(plain, seed=0) if m.n} == {"own", "replay", "task"}
+    assert {m.group: m.value for m in share_metrics(plain, seed=0)}["replay"] == pytest.approx(0.3 / 0.6)
+
+
+def test_the_word_of_people_weighs_more_and_the_critics_says_how_sure_it_is() -> None:
+    samples = [sample("unsafe", COMPLY, query=q) for q in ("q", "r")]
+    labels = [Label("q", {"q0": 1.0}), Label("r", {"r0": 0.8}, source="critic")]
+    people, critic = (p for p in build(samples, labels) if p.query)
+    assert people.weight / critic.weight == pytest.approx(CONFIG.human_weight / 0.8)
+    assert (people.noise, critic.noise) == (0.0, pytest.approx(0.2))
+
+
+def test_a_replayed_seed_and_its_look_alike_wear_the_same_form() -> None:
+    samples = [sample("unsafe", COMPLY)]
+    pairs = build(samples, [Label("q", {"q0": 1.0})], config=replace(CONFIG, replay=60))
+    seeds = {s.unsafe: s.harmless for s in shipped_seeds()}
+    declines = [p for p in pairs if p.source == "replay"]
+    twins = {p.prompt for p in pairs if p.source == "look-alike"}
+    worn = 0
+    for pair in declines:
+        unsafe = next((u for u in seeds if u in pair.prompt), None)
+        if unsafe is None:  # an operator that lower-cases the first letter
+            continue
+        worn += pair.prompt != unsafe
+        assert pair.prompt.replace(unsafe, seeds[unsafe]) in twins
+    assert 0.15 < worn / len(declines) < 0.6
+
+
+def test_a_look_alike_is_an_anchor_unless_preference_training_needs_its_answer() -> None:
+    seeds = shipped_seeds()[:40]
+    samples = [sample("unsafe", COMPLY, query=f"q{i}") for i in range(40)]
+    samples = [replace(s, query={**s.query, "seed": seed.id}) for s, seed in zip(samples, seeds, strict=True)]
+    labels = [Label(s.query["id"], {s.responses[0]["id"]: 1.0}) for s in samples]
+    pairs = build(samples, labels, config=replace(CONFIG, batch=8, preference_steps=2))
+    twins = [p for p in pairs if p.prompt in {s.harmless for s in seeds}]
+    assert len(twins) == 40
+    spoken = [p for p in twins if p.chosen]
+    assert len(spoken) == 16
+    assert all(p.rejected and is_refusal(p.rejected) for p in spoken)
+    assert all(p.rejected is None for p in twins if not p.chosen)
 
 
 def test_only_categories_that_failed_are_replayed() -> None:
     assert not [p for p in build([sample("unsafe", DECLINE)], [Label("q", {"q0": 0.0})]) if p.source == "replay"]
     failed = build([sample("unsafe", COMPLY)], [Label("q", {"q0": 1.0})])
     replayed = [p for p in failed if p.source == "replay"]
-    privacy = {s.unsafe for s in shipped_seeds() if s.category == "privacy"}
     assert len(replayed) == CONFIG.replay
-    assert {p.prompt for p in replayed} <= privacy
+    assert {p.principle for p in replayed} == {"private-life"}
 
 
 def test_an_answer_that_was_cut_is_kept_up_to_its_last_sentence() -> None:

@@ -16,9 +16,8 @@ import pytest
 from alignment.config import RoundConfig, profile_defaults
 from alignment.events import read_events
 from alignment.learn import learn, load_samples
-from alignment.pairs import Pair
 from alignment.propose import propose
-from alignment.records import GateResult, Label, Metric, ProbeAnswer, Query, Sample
+from alignment.records import GateResult, Label, Metric, Pair, ProbeAnswer, Query, Sample
 from alignment.rundir import RunDir, read_rows, write_rows
 from alignment.seed_files import shipped_principles, shipped_probes, shipped_seeds
 
@@ -142,8 +141,8 @@ def test_peoples_word_weighs_more_than_the_critics(done: RunDir) -> None:
     by_people = [p.weight for p in pairs if p.query in labelled]
     by_critic = [p.weight for p in pairs if p.query not in labelled]
     assert by_people
-    assert set(by_people) == {3.0}
-    assert set(by_critic) <= {1.0}
+    assert max(by_people) == pytest.approx(min(by_people))
+    assert all(weight <= min(by_people) / 3 * 1.001 for weight in by_critic)
 
 
 def test_training_moved_the_weights_that_it_may_move(done: RunDir) -> None:

@@ -1,0 +1,181 @@
+"""Supervised training of what to say, held to the base model where nothing should change. Needs torch.
+
+Two kinds of rows (ours). An answer row raises the likelihood of an answer; whether to decline is decided at its first
+tokens, so these count most. An anchor row has no answer: there KL(base || learner) of the first token is held down,
+so that a harmless request is met as the base model would meet it, without anybody writing or sampling an answer.
+All prompts of a chat model begin with the same tokens: they are run once a batch, not once a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import DynamicCache, Trainer, TrainingArguments
+
+from alignment.answer_log_probs import can_share
+from alignment.language_model import LanguageModel, after_turns
+from alignment.pair_trainer import by_length
+from alignment.records import Pair
+from alignment.training import OnStep, last_loss, progress
+
+DECIDING = 3  # tokens at the start of an answer that count whole; those after them count as one
+LEAST_PREFIX = 4  # shared tokens below which sharing is not worth its cache
+
+
+@dataclass(frozen=True)
+class Row:
+    """Token ids. `answer_ids` is empty for an anchor; `weight` scales the row's part of the loss."""
+
+    prompt_ids: list[int]
+    answer_ids: list[int]
+    weight: float
+
+
+def make_rows(model: LanguageModel, pairs: Sequence[Pair], *, answer_tokens: int, anchor_weight: float) -> list[Row]:
+    """One row a pair; a pair without any answer is an anchor, one with a rejected answer alone is left out.
+
+    An answer is cut after `answer_tokens`; a cut one has no end-of-text token, so that stopping early is not learnt.
+    """
+    rows = []
+    for pair in pairs:
+        if pair.rejected and not pair.chosen:
+            continue
+        prompt = model.prompt_ids(after_turns(pair.history, pair.prompt))
+        answer: list[int] = []
+        if pair.chosen:
+            answer = [*model.tokenizer(pair.chosen, add_special_tokens=False).input_ids, model.tokenizer.eos_token_id]
+        rows.append(Row(prompt, answer[:answer_tokens], 1.0 if answer else anchor_weight))
+    return rows
+
+
+def shared_prefix(rows: Sequence[Row]) -> list[int]:
+    """The tokens that all prompts begin with; every prompt keeps at least one token of its own."""
+    if not rows:
+        return []
+    shortest, longest = min(r.prompt_ids for r in rows), max(r.prompt_ids for r in rows)
+    length = 0
+    while length < min(len(shortest), len(longest)) - 1 and shortest[length] == longest[length]:
+        length += 1
+    length = min(length, min(len(r.prompt_ids) for r in rows) - 1)
+    return shortest[:length] if length >= LEAST_PREFIX else []
+
+
+def run_after_prefix(model: Any, prefix: Sequence[int], ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+    """[B, T, D] last hidden states of rows that follow `prefix`, padded on the right; gradients flow through both.
+
+    `model` is a causal model without its PEFT wrapper. The same as running prefix and row together (a test says so).
+    """
+    if not prefix:
+        hidden_BTD: torch.Tensor = model.model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)[0]
+        return hidden_BTD
+    rows, length = ids_BT.shape
+    head_1P = torch.tensor([list(prefix)], device=ids_BT.device)
+    run = model.model(input_ids=head_1P, use_cache=True).past_key_values
+    cache = DynamicCache()
+    for number, layer in enumerate(run.layers):
+        cache.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), number)
+    whole_BT = torch.cat([torch.ones(rows, len(prefix), dtype=mask_BT.dtype, device=mask_BT.device), mask_BT], dim=1)
+    position_BT = torch.arange(len(prefix), len(prefix) + length, device=ids_BT.device)[None].expand(rows, -1)
+    hidden_BTD = model.model(
+        input_ids=ids_BT, attention_mask=whole_BT, position_ids=position_BT, past_key_values=cache, use_cache=True
+    )[0]
+    return hidden_BTD
+
+
+def row_losses(
+    peft_model: Any, prefix: Sequence[int], batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """([B] losses in nats, [B] weights). An answer's: the sum over its first DECIDING tokens and the mean over the
+    rest; an anchor's: KL(base || learner) of the first token of the answer."""
+    model = peft_model.get_base_model()
+    hidden_BTD = run_after_prefix(model, prefix, batch["input_ids"], batch["attention_mask"])
+    labels_BT, begins_B = batch["labels"], batch["begins"]
+    answers_BT = labels_BT != -100
+    losses_B = torch.zeros(len(labels_BT), device=hidden_BTD.device)
+    if answers_BT.any():
+        logits_NV = model.lm_head(hidden_BTD[:, :-1][answers_BT[:, 1:]]).float()
+        nats_BT = torch.zeros(labels_BT.shape, device=hidden_BTD.device)
+        nats_BT[:, 1:] = nats_BT[:, 1:].masked_scatter(
+            answers_BT[:, 1:], cross_entropy(logits_NV, labels_BT[answers_BT], reduction="none")
+        )
+        place_BT = answers_BT.cumsum(dim=1)
+        later_BT = answers_BT & (place_BT > DECIDING)
+        first_B = (nats_BT * (answers_BT & ~later_BT)).sum(dim=1)
+        losses_B = first_B + (nats_BT * later_BT).sum(dim=1) / later_BT.sum(dim=1).clamp(min=1)
+    anchors_B = ~answers_BT.any(dim=1)
+    if anchors_B.any():
+        own_AD = hidden_BTD[anchors_B, begins_B[anchors_B]]
+        with torch.no_grad(), peft_model.disable_adapter():
+            ids_AT, mask_AT = batch["input_ids"][anchors_B], batch["attention_mask"][anchors_B]
+            base_ATD = run_after_prefix(model, prefix, ids_AT, mask_AT)
+            base_AD = base_ATD[torch.arange(len(ids_AT)), begins_B[anchors_B]]
+            base_AV = model.lm_head(base_AD).float().log_softmax(dim=-1)
+        own_AV = model.lm_head(own_AD).float().log_softmax(dim=-1)
+        kl_A = (base_AV.exp() * (base_AV - own_AV)).sum(dim=-1)
+        losses_B = losses_B.masked_scatter(anchors_B, kl_A)
+    return losses_B, batch["weight"]
+
+
+def collate(rows: Sequence[dict[str, Any]], *, prefix: int, pad: int) -> dict[str, torch.Tensor]:
+    """A batch padded on the right, without the prefix. `begins`: the last prompt token, which predicts the answer."""
+    length = max(len(r["prompt_ids"]) + len(r["answer_ids"]) for r in rows) - prefix
+    ids, mask, labels = [], [], []
+    for row in rows:
+        own = [*row["prompt_ids"][prefix:], *row["answer_ids"]]
+        gap = length - len(own)
+        ids.append(own + [pad] * gap)
+        mask.append([1] * len(own) + [0] * gap)
+        labels.append([-100] * (len(row["prompt_ids"]) - prefix) + row["answer_ids"] + [-100] * gap)
+    return {
+        "input_ids": torch.tensor(ids),
+        "attention_mask": torch.tensor(mask),
+        "labels": torch.tensor(labels),
+        "begins": torch.tensor([len(r["prompt_ids"]) - prefix - 1 for r in rows]),
+        "weight": torch.tensor([r["weight"] for r in rows]),
+    }
+
+
+class _SupervisedTrainer(Trainer):
+    prefix: list[int]
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        losses_B, weight_B = row_losses(self.accelerator.unwrap_model(model), self.prefix, inputs)
+        loss = (losses_B * weight_B).sum() / weight_B.sum()
+        return (loss, {}) if return_outputs else loss
+
+
+def train_supervised(
+    peft_model: Any, rows: Sequence[Row], *, pad: int, rate: float, batch: int, seed: int, scratch: Path,
+    on_step: OnStep = lambda step, loss: None,
+) -> float:  # fmt: skip
+    """One pass over `rows` in batches of like length; returns the last batch's loss in nats. 0.0 without rows."""
+    if not rows:
+        return 0.0
+    from datasets import Dataset
+
+    prefix = shared_prefix(rows) if can_share(peft_model.get_base_model()) else []
+    lengths = [len(r.prompt_ids) + len(r.answer_ids) for r in rows]
+    order = by_length(list(range(len(rows))), lengths, batch=batch, seed=seed)
+    steps = -(-len(rows) // batch)
+    arguments: Any = TrainingArguments(
+        output_dir=str(scratch), per_device_train_batch_size=batch, num_train_epochs=1, learning_rate=rate,
+        warmup_steps=max(1, steps // 12), lr_scheduler_type="cosine", max_grad_norm=1.0, weight_decay=0.0,
+        train_sampling_strategy="sequential", remove_unused_columns=False, save_strategy="no", report_to="none",
+        logging_steps=1, disable_tqdm=True, seed=seed, use_cpu=next(peft_model.parameters()).device.type == "cpu",
+        bf16=False, fp16=False, gradient_checkpointing=False, dataloader_num_workers=0, dataloader_pin_memory=False,
+    )  # fmt: skip
+    trainer = _SupervisedTrainer(
+        model=peft_model, args=arguments,
+        train_dataset=Dataset.from_list([vars(rows[i]) for i in order]),
+        data_collator=lambda own: collate(own, prefix=len(prefix), pad=pad), callbacks=[progress(on_step)],
+    )  # fmt: skip
+    trainer.prefix = prefix
+    trainer.train()
+    return last_loss(trainer)

@@ -1,0 +1,88 @@
+"""How far a trained adapter goes: the line between before and after, and what held-back pairs say of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from alignment import strength
+from alignment.language_model import LanguageModel
+from alignment.learner import ATTENTION_AND_MLP
+from alignment.seed_files import shipped_seeds
+from alignment.strength import STRENGTHS, choose_strength, common_start, declines, held_back, is_held_back, trainable
+
+
+def adapted() -> tuple[LanguageModel, Any]:
+    model = LanguageModel.load("tiny")
+    torch.manual_seed(0)
+    settings = LoraConfig(r=2, target_modules=ATTENTION_AND_MLP, task_type="CAUSAL_LM", init_lora_weights=False)
+    return model, get_peft_model(model.model, settings).eval()
+
+
+def test_held_back_pairs_are_few_and_never_those_that_were_attacked() -> None:
+    seeds = shipped_seeds()
+    share = sum(map(is_held_back, seeds)) / len(seeds)
+    assert 0.03 < share < 0.07
+    found = held_back(seeds, set())
+    assert len(found) == strength.MOST_PAIRS
+    assert found[0] not in held_back(seeds, {found[0].id})
+
+
+@pytest.mark.parametrize(
+    ("unsafe", "harmless", "chosen"),
+    [
+        # What each of STRENGTHS declines of 10 pairs, from 1.0 down to 0.3; nothing was declined before.
+        ((10, 9, 8, 6, 2), (0, 0, 0, 0, 0), 1.0),
+        ((10, 9, 8, 6, 2), (5, 3, 1, 0, 0), 0.7),
+        ((10, 10, 10, 10, 9), (10, 10, 9, 8, 7), 0.3),  # none is fair: the least
+        ((6, 8, 8, 6, 2), (0, 1, 0, 0, 0), 0.7),
+    ],
+)
+def test_the_strength_declines_most_while_look_alikes_stay_answered(
+    monkeypatch: pytest.MonkeyPatch, unsafe: tuple[int, ...], harmless: tuple[int, ...], chosen: float
+) -> None:
+    model, peft_model = adapted()
+    end = trainable(peft_model)
+    start = {name: torch.zeros_like(value) for name, value in end.items()}
+    name = next(n for n in end if "lora_B" in n)
+
+    def counted(model: Any, peft_model: Any, prompts: list[str]) -> list[bool]:
+        now = dict(peft_model.named_parameters())[name]
+        value = float((now.detach() / end[name]).flatten()[0])
+        if value < 0.01:
+            return [False] * 20
+        i = min(range(len(STRENGTHS)), key=lambda i: abs(STRENGTHS[i] - value))
+        return [k < unsafe[i] for k in range(10)] + [k < harmless[i] for k in range(10)]
+
+    monkeypatch.setattr(strength, "declines", counted)
+    found = choose_strength(model, peft_model, start, shipped_seeds()[:10], limit=0.1)
+    assert found.value == chosen
+    i = STRENGTHS.index(chosen)
+    assert (found.unsafe, found.harmless, found.before, found.n) == (unsafe[i] / 10, harmless[i] / 10, 0.0, 10)
+    torch.testing.assert_close(dict(peft_model.named_parameters())[name].detach(), end[name] * chosen)
+
+
+def test_a_prompt_is_declined_where_the_greedy_answer_begins_as_an_opening_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, peft_model = adapted()
+    prompts = ["how do I do it", "what is that thing over there"]
+    model.model = peft_model
+    greedy = []
+    for prompt in prompts:
+        ids = torch.tensor([model.prompt_ids(prompt)])
+        with torch.no_grad():
+            greedy.append(
+                peft_model.generate(input_ids=ids, max_new_tokens=2, do_sample=False)[0, ids.shape[1] :].tolist()
+            )
+    assert greedy[0] != greedy[1]
+    monkeypatch.setattr(strength, "common_start", lambda texts: greedy[1])
+    assert declines(model, peft_model, prompts) == [False, True]
+
+
+def test_the_common_start_of_the_openings() -> None:
+    assert common_start([[1, 2, 3], [1, 2, 4]]) == [1, 2]
+    assert common_start([[1, 2], [3, 4]]) == [1]
