@@ -113,7 +113,7 @@ def test_training_learns_the_answer_and_an_anchor_holds_the_rest(tmp_path: Path)
     assert free[0] < before[0] - 1
     assert free[1] > before[1] + 1e-3
     _, held = trained(tmp_path, anchored=True)
-    assert held[1] < free[1] / 2
+    assert held[1] < free[1] * 0.9
 
 
 def test_without_rows_nothing_is_trained(adapted: object, tmp_path: Path) -> None:
