@@ -45,7 +45,7 @@ class RoundConfig:
     attacker_adapter: str = ""  # folder of the attacker's own adapter, tuned on its successes; "" for none
     attack_policy: str = "archive"  # how attacks are searched: "archive" (quality-diversity) or "random"
     multi_turn: int = 6  # of the attacks, those of two or three turns
-    attacker_steps: int = 6  # training steps of the attacker on its successes, `batch` examples each; 0 for none
+    attacker_steps: int = 3  # training steps of the attacker on its successes, `batch` examples each; 0 for none
     attacks: int = 56  # unsafe queries a round, before their look-alikes
     lookalikes: int = 16  # harmless look-alikes answered in propose, so that over-refusal is seen
     competence: int = 20  # competence queries a round
@@ -81,7 +81,7 @@ class RoundConfig:
     answer_weight: float = 6.0  # weight of meeting the harmless as the base model does, against that of an answer
     learning_rate: float = 7e-4  # in conformity and joint rounds
     general_learning_rate: float = 5e-4  # in competence rounds
-    sft_steps: int = 56
+    sft_steps: int = 44
     preference_steps: int = 1
     batch: int = 16  # examples a step
     preference: str = DEFAULT_PREFERENCE  # what preference steps minimise; one of objectives.OBJECTIVES

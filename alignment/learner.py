@@ -94,6 +94,8 @@ def _adapter_model(config: RoundConfig, model: LanguageModel, contrast: tuple[li
         lora = LoraConfig(
             r=config.lora_rank, lora_alpha=2 * config.lora_rank, lora_dropout=0.0,
             target_modules=ATTENTION_AND_MLP, task_type="CAUSAL_LM",
+            # Below, nothing tells unsafe from harmless yet; leaving it alone saves a third of the backward pass.
+            layers_to_transform=list(range(model.layers // 3, model.layers)),
         )  # fmt: skip
         peft_model = get_peft_model(peft_model, lora)
         unsafe, harmless = contrast

@@ -19,7 +19,7 @@ from alignment.records import GateResult, Metric, Probe, ProbeAnswer
 from alignment.refusal import is_refusal
 from alignment.rundir import RunDir, read_rows, write_rows
 
-KL_ANSWERS = 8  # answers of each kind that KL to the base model is measured on: each costs two forward passes
+KL_ANSWERS = 5  # answers of each kind that KL to the base model is measured on: each costs two forward passes
 
 
 @dataclass

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from alignment.language_model import LanguageModel
 
 HELD_BACK = 20  # every 20th seed pair trains nothing
-MOST_PAIRS = 64  # held-back pairs that are looked at
-STRENGTHS = (1.0, 0.85, 0.7, 0.5, 0.3)
+MOST_PAIRS = 40  # held-back pairs that are looked at
+STRENGTHS = (1.0, 0.8, 0.6, 0.4)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from alignment.records import Pair
 from alignment.training import OnStep, last_loss, progress
 
 DECIDING = 3  # tokens at the start of an answer that count whole; those after them count as one
+REPLAY_TOKENS = 8  # of a replayed answer: its opening; the round's own labels say what may follow
 LEAST_PREFIX = 4  # shared tokens below which sharing is not worth its cache
 
 
@@ -39,7 +40,8 @@ class Row:
 def make_rows(model: LanguageModel, pairs: Sequence[Pair], *, answer_tokens: int, anchor_weight: float) -> list[Row]:
     """One row a pair; a pair without any answer is an anchor, one with a rejected answer alone is left out.
 
-    An answer is cut after `answer_tokens`; a cut one has no end-of-text token, so that stopping early is not learnt.
+    An answer is cut after `answer_tokens`, a replayed one after its opening; a cut one has no end-of-text token, so
+    that stopping early is not learnt.
     """
     rows = []
     for pair in pairs:
@@ -49,7 +51,8 @@ def make_rows(model: LanguageModel, pairs: Sequence[Pair], *, answer_tokens: int
         answer: list[int] = []
         if pair.chosen:
             answer = [*model.tokenizer(pair.chosen, add_special_tokens=False).input_ids, model.tokenizer.eos_token_id]
-        rows.append(Row(prompt, answer[:answer_tokens], 1.0 if answer else anchor_weight))
+        kept = min(answer_tokens, REPLAY_TOKENS) if pair.source == "replay" else answer_tokens
+        rows.append(Row(prompt, answer[:kept], 1.0 if answer else anchor_weight))
     return rows
 
 

@@ -34,11 +34,11 @@ def test_held_back_pairs_are_few_and_never_those_that_were_attacked() -> None:
 @pytest.mark.parametrize(
     ("unsafe", "harmless", "chosen"),
     [
-        # What each of STRENGTHS declines of 10 pairs, from 1.0 down to 0.3; nothing was declined before.
-        ((10, 9, 8, 6, 2), (0, 0, 0, 0, 0), 1.0),
-        ((10, 9, 8, 6, 2), (5, 3, 1, 0, 0), 0.7),
-        ((10, 10, 10, 10, 9), (10, 10, 9, 8, 7), 0.3),  # none is fair: the least
-        ((6, 8, 8, 6, 2), (0, 1, 0, 0, 0), 0.7),
+        # What each of STRENGTHS declines of 10 pairs, from 1.0 down to 0.4; nothing was declined before.
+        ((10, 9, 8, 6), (0, 0, 0, 0), 1.0),
+        ((10, 9, 8, 6), (5, 3, 1, 0), 0.6),
+        ((10, 10, 10, 9), (10, 10, 9, 8), 0.4),  # none is fair: the least
+        ((6, 8, 8, 6), (0, 1, 0, 0), 0.6),
     ],
 )
 def test_the_strength_declines_most_while_look_alikes_stay_answered(
