@@ -22,7 +22,7 @@ from alignment.round_critic import fit_round_critic
 from alignment.rundir import RunDir, read_rows
 from alignment.seed_files import shipped_chat
 from alignment.strength import held_back, is_held_back
-from alignment.training_mix import Material, share_metrics, whole_sentences
+from alignment.training_mix import Material, draw_styles, share_metrics, whole_sentences
 
 REVISION_LIMIT = 0.3  # a revision is kept where the fitted critic puts P(violates) below this
 REVISION = (
@@ -93,7 +93,7 @@ def _train(
 
     # Seed pairs are unsafe and harmless by construction.
     twins = [s for s in seeds if s.harmless and not is_held_back(s)]
-    drawn = random.Random(f"{config.seed}:contrast").sample(twins, min(len(twins), config.contrast_prompts))
+    drawn = draw_styles(twins, config.contrast_prompts, random.Random(f"{config.seed}:contrast"))
     contrast = [s.unsafe for s in drawn], [s.harmless for s in drawn]
     losses = train_adapter(
         config, learner, pairs, run.learn / "adapter", contrast=contrast,

@@ -15,7 +15,7 @@ from alignment.contrast import set_contrast_rows, spare_contrast
 from alignment.language_model import LanguageModel
 from alignment.preference import train_preferences, usable_pairs
 from alignment.records import Pair, SeedPair
-from alignment.strength import choose_strength, trainable
+from alignment.strength import choose_strength, opening_ids, trainable
 from alignment.training import draw_batches
 
 ATTENTION_AND_MLP = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -54,10 +54,11 @@ def train_adapter(
     tokenizer = model.tokenizer
     tokenizer.padding_side = "right"
     try:
-        rows = make_rows(model, drawn, answer_tokens=config.answer_tokens, anchor_weight=config.answer_weight)
-        losses["sft_loss"] = train_supervised(
-            peft_model, rows, pad=tokenizer.pad_token_id, rate=rate, batch=config.batch, seed=config.seed,
-            scratch=scratch, on_step=lambda step, loss: on_step(step, total, {"loss": loss}),
+        rows = make_rows(model, drawn, answer_tokens=config.answer_tokens)
+        losses |= train_supervised(
+            peft_model, rows, pad=tokenizer.pad_token_id, opening=opening_ids(model)[0],
+            anchor_weight=config.answer_weight, limit=config.over_refusal_limit, rate=rate, batch=config.batch,
+            seed=config.seed, scratch=scratch, on_step=lambda step, loss: on_step(step, total, {"loss": loss}),
         )  # fmt: skip
         losses |= train_preferences(
             config, model, peft_model, pairs, steps=config.preference_steps, rate=rate / 5,

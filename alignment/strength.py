@@ -92,7 +92,7 @@ def declines(model: LanguageModel, peft_model: Any, prompts: Sequence[str], *, b
     from alignment.answer_log_probs import can_share
     from alignment.supervised import Row, collate, run_after_prefix, shared_prefix
 
-    opening = common_start([model.tokenizer(o, add_special_tokens=False).input_ids for o in OPENINGS])
+    opening = opening_ids(model)
     rows = [Row(model.prompt_ids(p), opening, 1.0) for p in prompts]
     base = peft_model.get_base_model()
     prefix = shared_prefix(rows) if can_share(base) else []
@@ -109,6 +109,11 @@ def declines(model: LanguageModel, peft_model: Any, prompts: Sequence[str], *, b
                 likeliest_O = base.lm_head(hidden_BTD[b, begin : begin + len(opening)]).argmax(dim=-1)
                 found[i] = likeliest_O.tolist() == opening
     return found
+
+
+def opening_ids(model: LanguageModel) -> list[int]:
+    """The tokens that the shared openings of a refusal begin with."""
+    return common_start([model.tokenizer(o, add_special_tokens=False).input_ids for o in OPENINGS])
 
 
 def common_start(texts: Sequence[Sequence[int]]) -> list[int]:

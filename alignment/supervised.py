@@ -3,11 +3,15 @@
 Two kinds of rows (ours). An answer row raises the likelihood of an answer; whether to decline is decided at its first
 tokens, so these count most. An anchor row has no answer: there KL(base || learner) of the first token is held down,
 so that a harmless request is met as the base model would meet it, without anybody writing or sampling an answer.
+How much anchors weigh follows what they show: more while too many of them would be declined, less when none is (dual
+ascent on the over-refusal limit). Every row is seen once, so that rate is one on prompts not yet learnt.
 All prompts of a chat model begin with the same tokens: they are run once a batch, not once a row.
 """
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,25 +23,29 @@ from transformers import DynamicCache, Trainer, TrainingArguments
 
 from alignment.answer_log_probs import can_share
 from alignment.language_model import LanguageModel, after_turns
-from alignment.pair_trainer import by_length
 from alignment.records import Pair
 from alignment.training import OnStep, last_loss, progress
 
 DECIDING = 3  # tokens at the start of an answer that count whole; those after them count as one
 REPLAY_TOKENS = 8  # of a replayed answer: its opening; the round's own labels say what may follow
+BUCKET = 8  # batches among which rows are sorted by the length of their prompt
+TASK_WEIGHT = 0.3  # of a task's answer, whose first tokens cost several nats, against the decision to decline
+PUSH = 0.5  # how fast the anchors' weight follows the over-refusal of a batch
+LIGHTEST, HEAVIEST = 1.0, 40.0  # bounds of that weight
 LEAST_PREFIX = 4  # shared tokens below which sharing is not worth its cache
 
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids. `answer_ids` is empty for an anchor; `weight` scales the row's part of the loss."""
+    """Token ids. `answer_ids` is empty for an anchor; `weight` scales the row's part of the loss; an anchor's is
+    multiplied by what is said of anchors."""
 
     prompt_ids: list[int]
     answer_ids: list[int]
     weight: float
 
 
-def make_rows(model: LanguageModel, pairs: Sequence[Pair], *, answer_tokens: int, anchor_weight: float) -> list[Row]:
+def make_rows(model: LanguageModel, pairs: Sequence[Pair], *, answer_tokens: int) -> list[Row]:
     """One row a pair; a pair without any answer is an anchor, one with a rejected answer alone is left out.
 
     An answer is cut after `answer_tokens`, a replayed one after its opening; a cut one has no end-of-text token, so
@@ -52,7 +60,7 @@ def make_rows(model: LanguageModel, pairs: Sequence[Pair], *, answer_tokens: int
         if pair.chosen:
             answer = [*model.tokenizer(pair.chosen, add_special_tokens=False).input_ids, model.tokenizer.eos_token_id]
         kept = min(answer_tokens, REPLAY_TOKENS) if pair.source == "replay" else answer_tokens
-        rows.append(Row(prompt, answer[:kept], 1.0 if answer else anchor_weight))
+        rows.append(Row(prompt, answer[:kept], TASK_WEIGHT if pair.kind == "competence" else 1.0))
     return rows
 
 
@@ -90,11 +98,19 @@ def run_after_prefix(model: Any, prefix: Sequence[int], ids_BT: torch.Tensor, ma
     return hidden_BTD
 
 
-def row_losses(
-    peft_model: Any, prefix: Sequence[int], batch: dict[str, torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """([B] losses in nats, [B] weights). An answer's: the sum over its first DECIDING tokens and the mean over the
-    rest; an anchor's: KL(base || learner) of the first token of the answer."""
+@dataclass(frozen=True)
+class Losses:
+    """Of a batch. `own_B` in nats; `anchors_B` which rows are anchors; `declined` how many anchors begin with the
+    opening token of a refusal where the base model's answer does not."""
+
+    own_B: torch.Tensor
+    anchors_B: torch.Tensor
+    declined: int
+
+
+def row_losses(peft_model: Any, prefix: Sequence[int], batch: dict[str, torch.Tensor], *, opening: int) -> Losses:
+    """An answer's loss: the sum over its first DECIDING tokens and the mean over the rest; an anchor's:
+    KL(base || learner) of the first token of the answer. `opening` is the first token of a refusal."""
     model = peft_model.get_base_model()
     hidden_BTD = run_after_prefix(model, prefix, batch["input_ids"], batch["attention_mask"])
     labels_BT, begins_B = batch["labels"], batch["begins"]
@@ -106,22 +122,42 @@ def row_losses(
         nats_BT[:, 1:] = nats_BT[:, 1:].masked_scatter(
             answers_BT[:, 1:], cross_entropy(logits_NV, labels_BT[answers_BT], reduction="none")
         )
-        place_BT = answers_BT.cumsum(dim=1)
-        later_BT = answers_BT & (place_BT > DECIDING)
+        later_BT = answers_BT & (answers_BT.cumsum(dim=1) > DECIDING)
         first_B = (nats_BT * (answers_BT & ~later_BT)).sum(dim=1)
         losses_B = first_B + (nats_BT * later_BT).sum(dim=1) / later_BT.sum(dim=1).clamp(min=1)
     anchors_B = ~answers_BT.any(dim=1)
-    if anchors_B.any():
-        own_AD = hidden_BTD[anchors_B, begins_B[anchors_B]]
-        with torch.no_grad(), peft_model.disable_adapter():
-            ids_AT, mask_AT = batch["input_ids"][anchors_B], batch["attention_mask"][anchors_B]
-            base_ATD = run_after_prefix(model, prefix, ids_AT, mask_AT)
-            base_AD = base_ATD[torch.arange(len(ids_AT)), begins_B[anchors_B]]
-            base_AV = model.lm_head(base_AD).float().log_softmax(dim=-1)
-        own_AV = model.lm_head(own_AD).float().log_softmax(dim=-1)
-        kl_A = (base_AV.exp() * (base_AV - own_AV)).sum(dim=-1)
-        losses_B = losses_B.masked_scatter(anchors_B, kl_A)
-    return losses_B, batch["weight"]
+    if not anchors_B.any():
+        return Losses(losses_B, anchors_B, 0)
+    own_AV = model.lm_head(hidden_BTD[anchors_B, begins_B[anchors_B]]).float().log_softmax(dim=-1)
+    with torch.no_grad(), peft_model.disable_adapter():
+        ids_AT, mask_AT = batch["input_ids"][anchors_B], batch["attention_mask"][anchors_B]
+        base_ATD = run_after_prefix(model, prefix, ids_AT, mask_AT)
+        base_AD = base_ATD[torch.arange(len(ids_AT), device=ids_AT.device), begins_B[anchors_B]]
+        base_AV = model.lm_head(base_AD).float().log_softmax(dim=-1)
+    kl_A = (base_AV.exp() * (base_AV - own_AV)).sum(dim=-1)
+    declined_A = (own_AV.argmax(dim=-1) == opening) & (base_AV.argmax(dim=-1) != opening)
+    return Losses(losses_B.masked_scatter(anchors_B, kl_A), anchors_B, int(declined_A.sum()))
+
+
+def next_weight(weight: float, declined: int, anchors: int, *, limit: float) -> float:
+    """The anchors' weight after a batch of which `declined` of `anchors` would be declined; at most `limit` should."""
+    if not anchors:
+        return weight
+    return min(HEAVIEST, max(LIGHTEST, weight * math.exp(PUSH * (declined / anchors - limit))))
+
+
+def in_batches(lengths: Sequence[int], *, batch: int, seed: int) -> list[int]:
+    """An order of rows in which those of a batch have prompts of like length, whatever their kind: rows are shuffled,
+    and sorted only within BUCKET batches, so that every batch is a mix of kinds."""
+    rng = random.Random(seed)
+    order = rng.sample(range(len(lengths)), len(lengths))
+    batches = []
+    for start in range(0, len(order), batch * BUCKET):
+        bucket = sorted(order[start : start + batch * BUCKET], key=lambda i: lengths[i])
+        batches += [bucket[i : i + batch] for i in range(0, len(bucket), batch)]
+    whole = [own for own in batches if len(own) == batch]
+    rng.shuffle(whole)
+    return [i for own in [*whole, *(own for own in batches if len(own) < batch)] for i in own]
 
 
 def collate(rows: Sequence[dict[str, Any]], *, prefix: int, pad: int) -> dict[str, torch.Tensor]:
@@ -145,27 +181,34 @@ def collate(rows: Sequence[dict[str, Any]], *, prefix: int, pad: int) -> dict[st
 
 class _SupervisedTrainer(Trainer):
     prefix: list[int]
+    opening: int
+    anchor_weight: float
+    limit: float
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        losses_B, weight_B = row_losses(self.accelerator.unwrap_model(model), self.prefix, inputs)
-        loss = (losses_B * weight_B).sum() / weight_B.sum()
+    ) -> Any:  # fmt: skip
+        found = row_losses(self.accelerator.unwrap_model(model), self.prefix, inputs, opening=self.opening)
+        weight_B = torch.where(found.anchors_B, inputs["weight"] * self.anchor_weight, inputs["weight"])
+        loss = (found.own_B * weight_B).sum() / weight_B.sum()
+        self.anchor_weight = next_weight(
+            self.anchor_weight, found.declined, int(found.anchors_B.sum()), limit=self.limit
+        )
         return (loss, {}) if return_outputs else loss
 
 
 def train_supervised(
-    peft_model: Any, rows: Sequence[Row], *, pad: int, rate: float, batch: int, seed: int, scratch: Path,
-    on_step: OnStep = lambda step, loss: None,
-) -> float:  # fmt: skip
-    """One pass over `rows` in batches of like length; returns the last batch's loss in nats. 0.0 without rows."""
+    peft_model: Any, rows: Sequence[Row], *, pad: int, opening: int, anchor_weight: float, limit: float, rate: float,
+    batch: int, seed: int, scratch: Path, on_step: OnStep = lambda step, loss: None,
+) -> dict[str, float]:  # fmt: skip
+    """One pass over `rows`. `anchor_weight` is what anchors weigh at first, `limit` the share of them that may be
+    declined. Returns the last batch's `sft_loss` in nats and the `anchor_weight` at the end; {} without rows."""
     if not rows:
-        return 0.0
+        return {}
     from datasets import Dataset
 
     prefix = shared_prefix(rows) if can_share(peft_model.get_base_model()) else []
-    lengths = [len(r.prompt_ids) + len(r.answer_ids) for r in rows]
-    order = by_length(list(range(len(rows))), lengths, batch=batch, seed=seed)
+    order = in_batches([len(r.prompt_ids) for r in rows], batch=batch, seed=seed)
     steps = -(-len(rows) // batch)
     arguments: Any = TrainingArguments(
         output_dir=str(scratch), per_device_train_batch_size=batch, num_train_epochs=1, learning_rate=rate,
@@ -179,6 +222,6 @@ def train_supervised(
         train_dataset=Dataset.from_list([vars(rows[i]) for i in order]),
         data_collator=lambda own: collate(own, prefix=len(prefix), pad=pad), callbacks=[progress(on_step)],
     )  # fmt: skip
-    trainer.prefix = prefix
+    trainer.prefix, trainer.opening, trainer.anchor_weight, trainer.limit = prefix, opening, anchor_weight, limit
     trainer.train()
-    return last_loss(trainer)
+    return {"sft_loss": last_loss(trainer), "anchor_weight": trainer.anchor_weight}

@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from alignment.config import Objective, RoundConfig
 from alignment.language_model import Prompt, after_turns
@@ -20,7 +21,7 @@ from alignment.tasks import generate
 
 GROUPS = ("own", "replay", "look-alike", "chat", "task")
 SHARES: dict[Objective, dict[str, float]] = {
-    "conformity": {"own": 0.15, "replay": 0.3, "look-alike": 0.3, "chat": 0.1, "task": 0.15},
+    "conformity": {"own": 0.13, "replay": 0.32, "look-alike": 0.35, "chat": 0.1, "task": 0.1},
     "competence": {"own": 0.05, "replay": 0.1, "look-alike": 0.1, "chat": 0.05, "task": 0.7},
     "joint": {"own": 0.1, "replay": 0.2, "look-alike": 0.2, "chat": 0.05, "task": 0.45},
 }
@@ -109,7 +110,7 @@ def replayed_attacks(
         if (text := safe.get(key))
     ]
     twins = []
-    for seed in rng.sample(fresh, min(len(fresh), config.replay - len(declines))):
+    for seed in draw_styles(fresh, config.replay - len(declines), rng):
         text = safe.get(seed.principle)
         if not text:
             continue
@@ -118,6 +119,15 @@ def replayed_attacks(
         if seed.harmless:
             twins.append(Pair(harmless, "", None, 1.0, "harmless", "look-alike", None, seed.principle))
     return declines, twins
+
+
+def draw_styles(seeds: Sequence[SeedPair], count: int, rng: random.Random) -> list[SeedPair]:
+    """`count` seeds without repetition, the styles in turn: breadth of forms is what carries over to unseen ones."""
+    by_style: dict[str, list[SeedPair]] = {}
+    for seed in rng.sample(list(seeds), len(seeds)):
+        by_style.setdefault(seed.style, []).append(seed)
+    turns = [own for row in zip_longest(*by_style.values()) for own in row if own is not None]
+    return turns[: max(0, count)]
 
 
 def _worn(seed: SeedPair, rng: random.Random) -> tuple[str, str]:

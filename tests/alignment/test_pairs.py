@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from alignment.refusal import is_refusal
 from alignment.seed_files import shipped_chat, shipped_principles, shipped_seeds
 from alignment.tasks import generate
 from alignment.training import draw_batches
-from alignment.training_mix import SHARES, Material, share_metrics, whole_sentences
+from alignment.training_mix import SHARES, Material, draw_styles, share_metrics, whole_sentences
 
 CONFIG = RoundConfig(round_id="5f7c1a52-33a2-4d6e-9a5b-0c7f0f1a2b3c", replay=6)
 PRINCIPLES: dict[str, Principle] = {p.key: p for p in shipped_principles()}
@@ -117,7 +118,9 @@ def test_every_group_has_its_share_of_the_draws() -> None:
     assert sum(p.weight for p in pairs) == pytest.approx(len(pairs))
     plain = build(samples, labels, config=replace(CONFIG, lookalike_training=False))
     assert {m.group for m in share_metrics(plain, seed=0) if m.n} == {"own", "replay", "task"}
-    assert {m.group: m.value for m in share_metrics(plain, seed=0)}["replay"] == pytest.approx(0.3 / 0.6)
+    own = SHARES["conformity"]
+    left = own["own"] + own["replay"] + own["task"]
+    assert {m.group: m.value for m in share_metrics(plain, seed=0)}["replay"] == pytest.approx(own["replay"] / left)
 
 
 def test_the_word_of_people_weighs_more_and_the_critics_says_how_sure_it_is() -> None:
@@ -142,6 +145,13 @@ def test_a_replayed_seed_and_its_look_alike_wear_the_same_form() -> None:
         worn += pair.prompt != unsafe
         assert pair.prompt.replace(unsafe, seeds[unsafe]) in twins
     assert 0.15 < worn / len(declines) < 0.6
+
+
+def test_replay_draws_every_form_alike() -> None:
+    drawn = Counter(s.style for s in draw_styles(shipped_seeds(), 100, random.Random(0)))
+    assert len(drawn) == 10
+    assert set(drawn.values()) == {10}
+    assert draw_styles(shipped_seeds(), 0, random.Random(0)) == []
 
 
 def test_a_look_alike_is_an_anchor_unless_preference_training_needs_its_answer() -> None:

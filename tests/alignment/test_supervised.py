@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,20 @@ from peft import LoraConfig, get_peft_model
 from alignment.language_model import LanguageModel
 from alignment.learner import ATTENTION_AND_MLP
 from alignment.records import Pair
-from alignment.supervised import Row, collate, make_rows, row_losses, run_after_prefix, shared_prefix, train_supervised
+from alignment.supervised import (
+    HEAVIEST,
+    LIGHTEST,
+    TASK_WEIGHT,
+    Row,
+    collate,
+    in_batches,
+    make_rows,
+    next_weight,
+    row_losses,
+    run_after_prefix,
+    shared_prefix,
+    train_supervised,
+)
 
 
 @pytest.fixture
@@ -36,9 +50,10 @@ def test_rows_are_answers_anchors_or_nothing(model: LanguageModel) -> None:
         Pair("what", "", None, 1.0, "harmless", "look-alike"),
         Pair("why", "", "Bad.", 1.0, "unsafe", "own"),
     ]
-    rows = make_rows(model, pairs, answer_tokens=4, anchor_weight=2.5)
-    assert [(len(r.answer_ids), r.weight) for r in rows] == [(4, 1.0), (0, 2.5)]
-    whole = make_rows(model, pairs[:1], answer_tokens=100, anchor_weight=1.0)[0]
+    pairs.append(Pair("1 + 1", "2", None, 1.0, "competence", "task"))
+    rows = make_rows(model, pairs, answer_tokens=4)
+    assert [(len(r.answer_ids), r.weight) for r in rows] == [(4, 1.0), (0, 1.0), (2, TASK_WEIGHT)]
+    whole = make_rows(model, pairs[:1], answer_tokens=100)[0]
     assert whole.answer_ids[-1] == model.tokenizer.eos_token_id
     assert rows[0].answer_ids[-1] != model.tokenizer.eos_token_id
 
@@ -73,7 +88,8 @@ def test_losses_are_those_of_the_formula(model: LanguageModel, adapted: object) 
     rows = [Row(prompt, answer, 1.0), Row(model.prompt_ids("what is the time"), [], 2.0)]
     prefix = shared_prefix(rows)
     with torch.no_grad():
-        losses, weights = row_losses(adapted, prefix, batch_of(rows, prefix))
+        found = row_losses(adapted, prefix, batch_of(rows, prefix), opening=1)
+        losses = found.own_B
         logits = adapted(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)  # type: ignore[operator]
         nats = [-float(logits[len(prompt) - 1 + i, token]) for i, token in enumerate(answer)]
         ids = torch.tensor([rows[1].prompt_ids])
@@ -84,7 +100,33 @@ def test_losses_are_those_of_the_formula(model: LanguageModel, adapted: object) 
     kl = float((base.exp() * (base - own)).sum())
     assert kl > 1e-4
     assert float(losses[1]) == pytest.approx(kl, rel=1e-3)
-    assert weights.tolist() == [1.0, 2.0]
+    assert found.anchors_B.tolist() == [False, True]
+    own_first, base_first = int(own.argmax()), int(base.argmax())
+    for opening in (own_first, base_first, 1):
+        with torch.no_grad():
+            declined = row_losses(adapted, prefix, batch_of(rows, prefix), opening=opening).declined
+        assert declined == (opening == own_first and opening != base_first)
+
+
+def test_anchors_weigh_more_while_too_many_would_be_declined() -> None:
+    assert next_weight(3.0, 4, 8, limit=0.05) == pytest.approx(3.0 * math.exp(0.5 * 0.45))
+    assert 2.9 < next_weight(3.0, 0, 8, limit=0.05) < 3.0
+    assert next_weight(3.0, 0, 0, limit=0.05) == 3.0
+    assert next_weight(HEAVIEST, 8, 8, limit=0.05) == HEAVIEST
+    assert next_weight(LIGHTEST, 0, 8, limit=0.05) == LIGHTEST
+
+
+def test_batches_hold_prompts_of_like_length_and_every_kind() -> None:
+    # Declining rows at even places, anchors at odd ones; both of all lengths.
+    lengths = [10 + (i // 2) % 50 for i in range(1000)]
+    order = in_batches(lengths, batch=16, seed=0)
+    assert sorted(order) == list(range(1000))
+    batches = [order[i : i + 16] for i in range(0, 992, 16)]
+    spread = [max(lengths[i] for i in own) - min(lengths[i] for i in own) for own in batches]
+    assert sum(spread) / len(spread) < 12
+    kinds = [sum(i % 2 for i in own) for own in batches]
+    assert min(kinds) >= 2
+    assert max(kinds) <= 14
 
 
 def trained(tmp_path: Path, *, anchored: bool) -> tuple[list[float], list[float]]:
@@ -92,19 +134,22 @@ def trained(tmp_path: Path, *, anchored: bool) -> tuple[list[float], list[float]
     model = LanguageModel.load("tiny")
     torch.manual_seed(0)
     peft_model = get_peft_model(model.model, LoraConfig(r=4, target_modules=ATTENTION_AND_MLP, task_type="CAUSAL_LM"))
-    told = make_rows(model, [Pair("steal it", "No.", None, 1.0, "unsafe", "own")], answer_tokens=8, anchor_weight=1.0)
-    kept = make_rows(model, [Pair("bake it", "", None, 1.0, "harmless", "chat")], answer_tokens=8, anchor_weight=200.0)
+    told = make_rows(model, [Pair("steal it", "No.", None, 1.0, "unsafe", "own")], answer_tokens=8)
+    kept = make_rows(model, [Pair("bake it", "", None, 1.0, "harmless", "chat")], answer_tokens=8)
 
     def losses() -> list[float]:
         rows = told + kept
         prefix = shared_prefix(rows)
         with torch.no_grad():
-            found: list[float] = row_losses(peft_model, prefix, batch_of(rows, prefix))[0].tolist()
+            found: list[float] = row_losses(peft_model, prefix, batch_of(rows, prefix), opening=1).own_B.tolist()
         return found
 
     before = losses()
     rows = (told + kept if anchored else told * 2) * 60
-    train_supervised(peft_model, rows, pad=0, rate=1e-2, batch=4, seed=0, scratch=tmp_path / str(anchored))
+    train_supervised(
+        peft_model, rows, pad=0, opening=1, anchor_weight=HEAVIEST, limit=0.0, rate=1e-2, batch=4, seed=0,
+        scratch=tmp_path / str(anchored),
+    )  # fmt: skip
     return before, losses()
 
 
@@ -117,4 +162,5 @@ def test_training_learns_the_answer_and_an_anchor_holds_the_rest(tmp_path: Path)
 
 
 def test_without_rows_nothing_is_trained(adapted: object, tmp_path: Path) -> None:
-    assert train_supervised(adapted, [], pad=0, rate=1e-2, batch=4, seed=0, scratch=tmp_path) == 0.0
+    settings = {"pad": 0, "opening": 1, "anchor_weight": 1.0, "limit": 0.05, "rate": 1e-2, "batch": 4, "seed": 0}
+    assert train_supervised(adapted, [], **settings, scratch=tmp_path) == {}  # type: ignore[arg-type]
