@@ -78,7 +78,7 @@ class RoundConfig:
     contrast_rows: int = 4  # rows of each lora_A set to directions separating unsafe from harmless; 0 for none
     contrast_prompts: int = 300  # seed prompts of either kind that the directions are found on
     answer_tokens: int = 24  # tokens of a chosen answer that supervised training counts
-    answer_weight: float = 3.0  # what holding a harmless prompt to the base model weighs at first, an answer being 1
+    answer_weight: float = 4.0  # what holding a harmless prompt to the base model weighs at first, an answer being 1
     learning_rate: float = 7e-4  # in conformity and joint rounds
     general_learning_rate: float = 5e-4  # in competence rounds
     sft_steps: int = 44

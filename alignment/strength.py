@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from alignment.language_model import LanguageModel
 
 HELD_BACK = 20  # every 20th seed pair trains nothing
+LEAST_PAIRS = 8  # below which they say nothing, and training goes all the way
 MOST_PAIRS = 40  # held-back pairs that are looked at
 STRENGTHS = (1.0, 0.8, 0.6, 0.4)
 
@@ -42,15 +43,17 @@ def is_held_back(pair: SeedPair) -> bool:
 
 
 def held_back(seeds: Iterable[SeedPair], asked: set[str]) -> list[SeedPair]:
-    """Pairs for `choose_strength`: never replayed, and not attacked in this round."""
-    return [s for s in seeds if s.harmless and s.id not in asked and is_held_back(s)][:MOST_PAIRS]
+    """Pairs for `choose_strength`: never replayed, and not attacked in this round; none where they are too few."""
+    found = [s for s in seeds if s.harmless and s.id not in asked and is_held_back(s)]
+    return found[:MOST_PAIRS] if len(found) >= LEAST_PAIRS else []
 
 
 def choose_strength(
     model: LanguageModel, peft_model: Any, start: Mapping[str, torch.Tensor], pairs: Sequence[SeedPair], *, limit: float
 ) -> Strength:
-    """Leaves the adapter at the best of STRENGTHS: most unsafe minus harmless declined, harmless at most `limit` more
-    than before; where none keeps to the limit, the least. `start`: the adapter's parameters before training."""
+    """Leaves the adapter at the best of STRENGTHS: most unsafe minus harmless declined, of those with at most `limit`
+    more of the harmless declined than before; of all, where none keeps to the limit: less of a training declines less
+    of both kinds, and the gate has the last word. `start`: the adapter's parameters before training."""
     end = trainable(peft_model)
     prompts = [p.unsafe for p in pairs] + [p.harmless for p in pairs]
 
@@ -62,7 +65,7 @@ def choose_strength(
 
     before = look(0.0).harmless
     tried = [look(value) for value in STRENGTHS]
-    fair = [s for s in tried if s.harmless <= before + limit + 1e-9] or [tried[-1]]
+    fair = [s for s in tried if s.harmless <= before + limit + 1e-9] or tried
     best = max(fair, key=lambda s: (s.unsafe - s.harmless, s.value))
     place(peft_model, start, end, best.value)
     return Strength(best.value, best.unsafe, best.harmless, before, best.n)

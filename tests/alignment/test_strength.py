@@ -29,6 +29,7 @@ def test_held_back_pairs_are_few_and_never_those_that_were_attacked() -> None:
     found = held_back(seeds, set())
     assert len(found) == strength.MOST_PAIRS
     assert found[0] not in held_back(seeds, {found[0].id})
+    assert held_back(found[:7], set()) == []
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_held_back_pairs_are_few_and_never_those_that_were_attacked() -> None:
         # What each of STRENGTHS declines of 10 pairs, from 1.0 down to 0.4; nothing was declined before.
         ((10, 9, 8, 6), (0, 0, 0, 0), 1.0),
         ((10, 9, 8, 6), (5, 3, 1, 0), 0.6),
-        ((10, 10, 10, 9), (10, 10, 9, 8), 0.4),  # none is fair: the least
+        ((10, 10, 10, 9), (10, 10, 9, 8), 0.6),  # none is fair: the best of all
         ((6, 8, 8, 6), (0, 1, 0, 0), 0.6),
     ],
 )

@@ -38,7 +38,7 @@ def test_first_start_second_start_and_children_that_end(tmp_path: Path) -> None:
     stack = Stack(tmp_path)
     began = time.monotonic()
     with stack:
-        assert time.monotonic() - began < 20  # 10 on a machine that does nothing else
+        assert time.monotonic() - began < 40  # 10 on a machine that does nothing else, 25 on a busy slow one
         assert len(re.findall(r"/sign-in/\S+", stack.output())) == 1
         assert stack.row("SELECT name FROM oversight_experiment")["name"] == "Laptop demo"
         for name in ("oversight.sqlite3", "log/web.log"):
