@@ -45,7 +45,7 @@ class RoundConfig:
     attacker_adapter: str = ""  # folder of the attacker's own adapter, tuned on its successes; "" for none
     attack_policy: str = "archive"  # how attacks are searched: "archive" (quality-diversity) or "random"
     multi_turn: int = 6  # of the attacks, those of two or three turns
-    attacker_steps: int = 3  # training steps of the attacker on its successes, `batch` examples each; 0 for none
+    attacker_steps: int = 6  # training steps of the attacker on its successes, `batch` examples each; 0 for none
     attacks: int = 56  # unsafe queries a round, before their look-alikes
     lookalikes: int = 16  # harmless look-alikes answered in propose, so that over-refusal is seen
     competence: int = 20  # competence queries a round
@@ -76,14 +76,14 @@ class RoundConfig:
     risk_alpha: float = 0.1  # risk at which the critic may decide alone, of calling fine what violates and conversely
     lora_rank: int = 16
     contrast_rows: int = 4  # rows of each lora_A set to directions separating unsafe from harmless; 0 for none
-    contrast_prompts: int = 300  # seed prompts of either kind that the directions are found on
+    contrast_prompts: int = 400  # seed prompts of either kind that the directions are found on
     answer_tokens: int = 24  # tokens of a chosen answer that supervised training counts
-    answer_weight: float = 4.0  # what holding a harmless prompt to the base model weighs at first, an answer being 1
-    learning_rate: float = 7e-4  # in conformity and joint rounds
+    answer_weight: float = 4.0  # what a harmless prompt's anchor weighs at first, a declining answer being 1
+    learning_rate: float = 5e-4  # in conformity and joint rounds
     general_learning_rate: float = 5e-4  # in competence rounds
-    sft_steps: int = 44
+    sft_steps: int = 150
     preference_steps: int = 1
-    batch: int = 16  # examples a step
+    batch: int = 8  # examples a step
     preference: str = DEFAULT_PREFERENCE  # what preference steps minimise; one of objectives.OBJECTIVES
     beta: float = USUAL_BETA  # on DPO's scale: twice 0.1 doubles the temperature that the objective has by itself
     replay: int = 480  # contrast pairs from seeds and earlier rounds replayed beside this round's own
@@ -182,7 +182,8 @@ def profile_defaults(profile: str) -> dict[str, Any]:
             "general_learning_rate": 5e-3,
         }  # fmt: skip
     if profile == "laptop":
-        return {"profile": "laptop", "dtype": "auto"}
+        # A model of 135M parameters solves two thirds of level 1 and hardly anything above level 2; annealing adds.
+        return {"profile": "laptop", "dtype": "auto", "levels": (1, 2)}
     if profile == "gpu":
         return {
             "profile": "gpu", "dtype": "bfloat16", "attacks": 256, "lookalikes": 128, "competence": 100,

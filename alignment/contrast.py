@@ -19,6 +19,7 @@ import numpy as np
 if TYPE_CHECKING:
     from alignment.language_model import LanguageModel
 
+AVERAGED = "v_proj"  # whose output attention averages over the prompt; what the other readers see counts at its end
 READERS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")  # modules whose input is the residual stream
 GAIN = 4.0  # how far apart the classes lie along the new rows, in spreads of LoRA's own random rows
 RIDGE = 0.7  # shrinkage of the pooled covariance towards its diagonal; measured on prompts of unseen styles
@@ -39,20 +40,21 @@ def set_contrast_rows(
     """Sets the first `rows` rows of every reader's lora_A; returns how many modules were set.
 
     Each row is a linear discriminant (shrunken covariance, one bootstrap draw of the prompts a row) on the
-    module's own inputs at the last token before the answer. 0 where there are too few prompts of a kind.
+    module's own inputs: at the last token before the answer, or for `AVERAGED` their mean over the prompt, which tells
+    the kinds apart better than any one token. 0 where there are too few prompts of a kind.
     """
     if min(len(unsafe), len(harmless)) < LEAST or rows < 1:
         return 0
     import torch
 
-    inputs = _last_token_inputs(model, peft_model, [*unsafe, *harmless])
+    inputs = _prompt_inputs(model, peft_model, [*unsafe, *harmless])
     truth_N = np.array([True] * len(unsafe) + [False] * len(harmless))
     directions: dict[str, np.ndarray] = {}
     count = 0
     for name, module in peft_model.named_modules():
         if not hasattr(module, "lora_A") or not is_reader(name, model.layers):
             continue
-        source = name.rsplit(".", 1)[0]  # all readers of one block read the same input
+        source = _source(name)
         x_ND = inputs[source]
         if source not in directions:
             directions[source] = _discriminants(x_ND, truth_N, rows=rows, seed=seed)
@@ -105,8 +107,15 @@ def _discriminants(x_ND: np.ndarray, truth_N: np.ndarray, *, rows: int, seed: in
     return centred_RD
 
 
-def _last_token_inputs(model: LanguageModel, peft_model: Any, prompts: list[str]) -> dict[str, np.ndarray]:
-    """Block name ("...layers.12.mlp") -> its input at the last prompt token, [N, D] in the prompts' order."""
+def _source(module: str) -> str:
+    """Which inputs a reader's rows are found on: all readers of one block read the same, at other tokens."""
+    block, _, reader = module.rpartition(".")
+    return f"{block} mean" if reader == AVERAGED else block
+
+
+def _prompt_inputs(model: LanguageModel, peft_model: Any, prompts: list[str]) -> dict[str, np.ndarray]:
+    """Block name ("...layers.12.mlp") -> its input at the last prompt token, and "...layers.12.self_attn mean" -> the
+    mean of it over the prompt's own tokens (without those that all prompts share); [N, D] in the prompts' order."""
     import torch
 
     from alignment.answer_log_probs import can_share
@@ -119,26 +128,33 @@ def _last_token_inputs(model: LanguageModel, peft_model: Any, prompts: list[str]
 
     first = ("q_proj", "gate_proj")  # one reader a block is enough to see what all its readers get
     handles = [
-        module.register_forward_pre_hook(partial(keep, name.rsplit(".", 1)[0]))
+        module.register_forward_pre_hook(partial(keep, name.rpartition(".")[0]))
         for name, module in peft_model.named_modules()
         if hasattr(module, "lora_A") and is_reader(name, model.layers) and name.endswith(first)
     ]
     base = peft_model.get_base_model()
     rows = [Row(model.prompt_ids(p), [], 1.0) for p in prompts]
     prefix = shared_prefix(rows) if can_share(base) else []
+    ending = len(shared_prefix([Row(r.prompt_ids[::-1], [], 1.0) for r in rows]))
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].prompt_ids))
     found: dict[str, list[np.ndarray]] = {}
     try:
         for start in range(0, len(order), 24):
-            batch = collate(
-                [vars(rows[i]) for i in order[start : start + 24]], prefix=len(prefix), pad=model.tokenizer.pad_token_id
-            )
+            part = [rows[i] for i in order[start : start + 24]]
+            batch = collate([vars(r) for r in part], prefix=len(prefix), pad=model.tokenizer.pad_token_id)
             batch = {name: value.to(model.device) for name, value in batch.items()}
             with torch.inference_mode(), peft_model.disable_adapter():
                 run_after_prefix(base, prefix, batch["input_ids"], batch["attention_mask"])
-            at_B = torch.arange(len(batch["begins"]), device=model.device)
+            begins_B = batch["begins"]
+            at_B = torch.arange(len(begins_B), device=model.device)
+            places_T = torch.arange(batch["input_ids"].shape[1], device=model.device)
+            own_BT = (places_T <= (begins_B - ending).clamp(min=0)[:, None]).double()
             for name, input_BTD in seen.items():
-                found.setdefault(name, []).append(input_BTD[at_B, batch["begins"]].double().cpu().numpy())
+                values_BTD = input_BTD.double()
+                found.setdefault(name, []).append(values_BTD[at_B, begins_B].cpu().numpy())
+                if name.endswith("self_attn"):
+                    mean_BD = (values_BTD * own_BT[..., None]).sum(dim=1) / own_BT.sum(dim=1, keepdim=True)
+                    found.setdefault(f"{name} mean", []).append(mean_BD.cpu().numpy())
     finally:
         for handle in handles:
             handle.remove()

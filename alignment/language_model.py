@@ -25,15 +25,17 @@ SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+|\n+|$)")
 
 
 def fast_dtype(device: str) -> str:
-    """ "bfloat16" where the processor computes in it, else "float32".
+    """ "bfloat16" on an accelerator and where the processor multiplies matrices in it (AMX), else "float32".
 
-    On two cores with AVX512-BF16 it is twice as fast as float32; without such instructions 45 times as slow.
+    Measured on two cores, SmolLM2-135M: with AVX512-BF16 but without AMX, forward passes run at 512 tokens a second in
+    bfloat16 and 821 in float32, LoRA training at 181 and 336; without either, one thread's matrix product took 45
+    times as long.
     """
     import torch
 
     if device != "cpu":
         return "bfloat16"
-    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+    return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from alignment.config import RoundConfig
+from alignment.config import Objective, RoundConfig
 from alignment.contrast import set_contrast_rows, spare_contrast
 from alignment.language_model import LanguageModel
 from alignment.preference import train_preferences, usable_pairs
@@ -19,6 +19,8 @@ from alignment.strength import choose_strength, opening_ids, trainable
 from alignment.training import draw_batches
 
 ATTENTION_AND_MLP = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+# Of a task's answer, whose first tokens cost several nats, against the decision to decline.
+TASK_WEIGHT: dict[Objective, float] = {"conformity": 0.3, "competence": 1.0, "joint": 0.6}
 
 
 def train_adapter(
@@ -54,7 +56,8 @@ def train_adapter(
     tokenizer = model.tokenizer
     tokenizer.padding_side = "right"
     try:
-        rows = make_rows(model, drawn, answer_tokens=config.answer_tokens)
+        weight = TASK_WEIGHT[config.objective]
+        rows = make_rows(model, drawn, answer_tokens=config.answer_tokens, task_weight=weight)
         losses |= train_supervised(
             peft_model, rows, pad=tokenizer.pad_token_id, opening=opening_ids(model)[0],
             anchor_weight=config.answer_weight, limit=config.over_refusal_limit, rate=rate, batch=config.batch,
@@ -66,7 +69,10 @@ def train_adapter(
         )  # fmt: skip
         peft_model.eval()
         if held_back:
-            found = choose_strength(model, peft_model, start, held_back, limit=config.over_refusal_limit)
+            found = choose_strength(
+                model, peft_model, start, held_back, limit=config.over_refusal_limit,
+                competence=config.objective == "competence",
+            )  # fmt: skip
             losses |= {
                 "strength": found.value, "held_back_declined": found.unsafe, "held_back_over_refusal": found.harmless
             }  # fmt: skip

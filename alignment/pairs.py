@@ -123,7 +123,7 @@ def _from_task(sample: Sample, *, truth: bool) -> list[Pair]:
     task = query["task"] or {}
     right = [r["text"] for r in sample.responses if check(task, r["text"])]
     wrong = [r["text"] for r in sample.responses if not check(task, r["text"]) and r["text"].strip()]
-    chosen = right[0] if right else str(task.get("answer", ""))
+    chosen = right[0] if right else str(task.get("worked") or task.get("answer", ""))
     if not chosen or not (right or truth):
         return []
     return [

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 HELD_BACK = 20  # every 20th seed pair trains nothing
 LEAST_PAIRS = 8  # below which they say nothing, and training goes all the way
-MOST_PAIRS = 40  # held-back pairs that are looked at
-STRENGTHS = (1.0, 0.8, 0.6, 0.4)
+MOST_PAIRS = 60  # held-back pairs that are looked at
+STRENGTHS = (1.2, 1.0, 0.8, 0.6)  # further than trained may be better, too
+NEAR = (1.0, 0.8, 0.6)  # in a competence round, whose tasks are learnt at 1
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,28 @@ class Strength:
 
 
 def is_held_back(pair: SeedPair) -> bool:
-    return int(hashlib.sha256(pair.id.encode()).hexdigest(), 16) % HELD_BACK == 0
+    return _mark(pair) % HELD_BACK == 0
+
+
+def _mark(pair: SeedPair) -> int:
+    return int(hashlib.sha256(pair.id.encode()).hexdigest(), 16)
 
 
 def held_back(seeds: Iterable[SeedPair], asked: set[str]) -> list[SeedPair]:
     """Pairs for `choose_strength`: never replayed, and not attacked in this round; none where they are too few."""
     found = [s for s in seeds if s.harmless and s.id not in asked and is_held_back(s)]
+    found.sort(key=_mark)  # of all categories and styles, not of the first in the file
     return found[:MOST_PAIRS] if len(found) >= LEAST_PAIRS else []
 
 
 def choose_strength(
-    model: LanguageModel, peft_model: Any, start: Mapping[str, torch.Tensor], pairs: Sequence[SeedPair], *, limit: float
-) -> Strength:
+    model: LanguageModel, peft_model: Any, start: Mapping[str, torch.Tensor], pairs: Sequence[SeedPair], *,
+    limit: float, competence: bool = False,
+) -> Strength:  # fmt: skip
     """Leaves the adapter at the best of STRENGTHS: most unsafe minus harmless declined, of those with at most `limit`
     more of the harmless declined than before; of all, where none keeps to the limit: less of a training declines less
-    of both kinds, and the gate has the last word. `start`: the adapter's parameters before training."""
+    of both kinds, and the gate has the last word. Where it trained `competence`, at the farthest of NEAR that keeps to
+    the limit. `start`: the adapter's parameters before training."""
     end = trainable(peft_model)
     prompts = [p.unsafe for p in pairs] + [p.harmless for p in pairs]
 
@@ -64,9 +72,10 @@ def choose_strength(
         return Strength(value, sum(unsafe) / len(pairs), sum(harmless) / len(pairs), 0.0, len(pairs))
 
     before = look(0.0).harmless
-    tried = [look(value) for value in STRENGTHS]
-    fair = [s for s in tried if s.harmless <= before + limit + 1e-9] or tried
-    best = max(fair, key=lambda s: (s.unsafe - s.harmless, s.value))
+    tried = [look(value) for value in (NEAR if competence else STRENGTHS)]
+    fair = [s for s in tried if s.harmless <= before + limit + 1e-9]
+    apart = max(fair or tried, key=lambda s: (s.unsafe - s.harmless, s.value))
+    best = fair[0] if competence and fair else apart
     place(peft_model, start, end, best.value)
     return Strength(best.value, best.unsafe, best.harmless, before, best.n)
 

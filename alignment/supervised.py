@@ -1,13 +1,17 @@
 """Supervised training of what to say, held to the base model where nothing should change. Needs torch.
 
-Two kinds of rows (ours). An answer row raises the likelihood of an answer; whether to decline is decided at its first
-tokens, so these count most. An anchor row has no answer: there the first token is held to the base model's by
-KL(base || learner), and the opening of a refusal is kept less likely than the likeliest other token, so that a harmless
-request is met as the base model would meet it, without anybody writing or sampling an answer. KL alone is too weak:
-a small model spreads its first token so thin (8% for the likeliest, SmolLM2-135M) that a refusal wins with 10%.
-How much anchors weigh follows what they show: more while too many of them would be declined, less when none is (dual
-ascent on the over-refusal limit). Every row is seen once, so that rate is one on prompts not yet learnt.
-All prompts of a chat model begin with the same tokens: they are run once a batch, not once a row.
+Whether to decline is one decision, at the first token of the answer: the shared openings of a refusal begin with a
+token that the base model hardly ever begins with. Three kinds of rows (ours):
+- a declining row widens the margin m = log p(opening token) - log p(likeliest other) until it is MARGIN above 0, and
+  raises the likelihood of what follows the token;
+- an anchor, a harmless prompt without an answer, pushes the same margin below 0, so that the request goes on being met
+  without anybody writing or sampling an answer; one that is `held` also keeps its first token to KL(base || learner);
+- any other answer raises its likelihood, its first tokens counting most.
+A logistic loss on the very margin that greedy decoding reads puts the line between the kinds where it is read, and
+stops pushing prompts that lie on the right side of it. How much anchors weigh follows what they show: more while too
+many of them would be declined, less when none is (dual ascent on the over-refusal limit). Every row is seen once, so
+that rate is one on prompts not yet learnt.
+All prompts of a chat model begin with the same tokens: they are run once a batch, not once a row, and not trained on.
 """
 
 from __future__ import annotations
@@ -29,30 +33,32 @@ from alignment.records import Pair
 from alignment.training import OnStep, last_loss, progress
 
 DECIDING = 3  # tokens at the start of an answer that count whole; those after them count as one
-REPLAY_TOKENS = 8  # of a replayed answer: its opening; the round's own labels say what may follow
-MARGIN = 1.0  # nats by which the opening of a refusal is to stay behind, at a harmless prompt
+REPLAY_TOKENS = 5  # of a replayed answer: its opening; the round's own labels say what may follow
+MARGIN = 1.0  # nats by which the opening of a refusal is to be ahead at an unsafe prompt, and behind at a harmless one
 BUCKET = 8  # batches among which rows are sorted by the length of their prompt
-TASK_WEIGHT = 0.3  # of a task's answer, whose first tokens cost several nats, against the decision to decline
-PUSH = 1.0  # how fast the anchors' weight follows the over-refusal of a batch
+PUSH = 0.3  # how fast the anchors' weight follows the over-refusal of a batch
 LIGHTEST, HEAVIEST = 1.0, 40.0  # bounds of that weight
 LEAST_PREFIX = 4  # shared tokens below which sharing is not worth its cache
 
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids. `answer_ids` is empty for an anchor; `weight` scales the row's part of the loss; an anchor's is
-    multiplied by what is said of anchors."""
+    """Token ids. `answer_ids` is empty for an anchor; `weight` scales the row's part of the loss, an anchor's together
+    with what anchors weigh; a `held` anchor is kept to the base model's first token."""
 
     prompt_ids: list[int]
     answer_ids: list[int]
     weight: float
+    held: bool = False
 
 
-def make_rows(model: LanguageModel, pairs: Sequence[Pair], *, answer_tokens: int) -> list[Row]:
+def make_rows(
+    model: LanguageModel, pairs: Sequence[Pair], *, answer_tokens: int, task_weight: float = 1.0
+) -> list[Row]:  # fmt: skip
     """One row a pair; a pair without any answer is an anchor, one with a rejected answer alone is left out.
 
-    An answer is cut after `answer_tokens`, a replayed one after its opening; a cut one has no end-of-text token, so
-    that stopping early is not learnt.
+    `task_weight` scales the loss of tasks' answers. An answer is cut after `answer_tokens`, a replayed one after its
+    opening; a cut one has no end-of-text token, so that stopping early is not learnt.
     """
     rows = []
     for pair in pairs:
@@ -63,7 +69,8 @@ def make_rows(model: LanguageModel, pairs: Sequence[Pair], *, answer_tokens: int
         if pair.chosen:
             answer = [*model.tokenizer(pair.chosen, add_special_tokens=False).input_ids, model.tokenizer.eos_token_id]
         kept = min(answer_tokens, REPLAY_TOKENS) if pair.source == "replay" else answer_tokens
-        rows.append(Row(prompt, answer[:kept], TASK_WEIGHT if pair.kind == "competence" else 1.0))
+        weight = task_weight if pair.kind == "competence" else 1.0
+        rows.append(Row(prompt, answer[:kept], weight, held=pair.source == "chat"))
     return rows
 
 
@@ -80,7 +87,7 @@ def shared_prefix(rows: Sequence[Row]) -> list[int]:
 
 
 def run_after_prefix(model: Any, prefix: Sequence[int], ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
-    """[B, T, D] last hidden states of rows that follow `prefix`, padded on the right; gradients flow through both.
+    """[B, T, D] last hidden states of rows that follow `prefix`, padded on the right; no gradient flows through it.
 
     `model` is a causal model without its PEFT wrapper. The same as running prefix and row together (a test says so).
     """
@@ -89,7 +96,8 @@ def run_after_prefix(model: Any, prefix: Sequence[int], ids_BT: torch.Tensor, ma
         return hidden_BTD
     rows, length = ids_BT.shape
     head_1P = torch.tensor([list(prefix)], device=ids_BT.device)
-    run = model.model(input_ids=head_1P, use_cache=True).past_key_values
+    with torch.no_grad():
+        run = model.model(input_ids=head_1P, use_cache=True).past_key_values
     cache = DynamicCache()
     for number, layer in enumerate(run.layers):
         cache.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), number)
@@ -103,8 +111,8 @@ def run_after_prefix(model: Any, prefix: Sequence[int], ids_BT: torch.Tensor, ma
 
 @dataclass(frozen=True)
 class Losses:
-    """Of a batch. `own_B` in nats; `anchors_B` which rows are anchors; `declined` how many anchors begin with the
-    opening token of a refusal where the base model's answer does not."""
+    """Of a batch. `own_B` in nats; `anchors_B` which rows are anchors; `declined` how many of these begin with the
+    opening token of a refusal."""
 
     own_B: torch.Tensor
     anchors_B: torch.Tensor
@@ -112,40 +120,59 @@ class Losses:
 
 
 def row_losses(peft_model: Any, prefix: Sequence[int], batch: dict[str, torch.Tensor], *, opening: int) -> Losses:
-    """An answer's loss: the sum over its first DECIDING tokens and the mean over the rest. An anchor's, of the first
-    token of the answer: KL(base || learner) + softplus(m + MARGIN), m = log p(opening) - log p(likeliest other); the
-    second term only where the base model's likeliest token is another. `opening` is the first token of a refusal."""
+    """With m = log p(opening) - log p(likeliest other) at the first token of the answer:
+
+    an anchor's loss is softplus(m + MARGIN), plus KL(base || learner) of that token where it is held; that of an answer
+    that begins with `opening` softplus(MARGIN - m) plus the mean over its other tokens; that of any other answer the
+    sum over its first DECIDING tokens and the mean over the rest. `opening` is the first token of a refusal."""
     model = peft_model.get_base_model()
     hidden_BTD = run_after_prefix(model, prefix, batch["input_ids"], batch["attention_mask"])
     labels_BT, begins_B = batch["labels"], batch["begins"]
+    rows_B = torch.arange(len(labels_BT), device=labels_BT.device)
     answers_BT = labels_BT != -100
-    losses_B = torch.zeros(len(labels_BT), device=hidden_BTD.device)
-    if answers_BT.any():
-        logits_NV = model.lm_head(hidden_BTD[:, :-1][answers_BT[:, 1:]]).float()
-        nats_BT = torch.zeros(labels_BT.shape, device=hidden_BTD.device)
-        nats_BT[:, 1:] = nats_BT[:, 1:].masked_scatter(
-            answers_BT[:, 1:], cross_entropy(logits_NV, labels_BT[answers_BT], reduction="none")
-        )
-        later_BT = answers_BT & (answers_BT.cumsum(dim=1) > DECIDING)
-        first_B = (nats_BT * (answers_BT & ~later_BT)).sum(dim=1)
-        losses_B = first_B + (nats_BT * later_BT).sum(dim=1) / later_BT.sum(dim=1).clamp(min=1)
     anchors_B = ~answers_BT.any(dim=1)
-    if not anchors_B.any():
-        return Losses(losses_B, anchors_B, 0)
-    own_AV = model.lm_head(hidden_BTD[anchors_B, begins_B[anchors_B]]).float().log_softmax(dim=-1)
-    with torch.no_grad(), peft_model.disable_adapter():
-        ids_AT, mask_AT = batch["input_ids"][anchors_B], batch["attention_mask"][anchors_B]
-        base_ATD = run_after_prefix(model, prefix, ids_AT, mask_AT)
-        base_AD = base_ATD[torch.arange(len(ids_AT), device=ids_AT.device), begins_B[anchors_B]]
-        base_AV = model.lm_head(base_AD).float().log_softmax(dim=-1)
-    kl_A = (base_AV.exp() * (base_AV - own_AV)).sum(dim=-1)
-    other_AV = own_AV.clone()
-    other_AV[:, opening] = -torch.inf
-    margin_A = own_AV[:, opening] - other_AV.amax(dim=-1)
-    answered_A = base_AV.argmax(dim=-1) != opening
-    declined = int(((margin_A > 0) & answered_A).sum())
-    held_A = kl_A + softplus(margin_A + MARGIN) * answered_A
-    return Losses(losses_B.masked_scatter(anchors_B, held_A), anchors_B, declined)
+    first_BV = model.lm_head(hidden_BTD[rows_B, begins_B]).float().log_softmax(dim=-1)
+    margin_B = _margin(first_BV, opening)
+    losses_B = softplus(margin_B + MARGIN)
+    if answers_BT.any():
+        declining_B = labels_BT[rows_B, (begins_B + 1).clamp(max=labels_BT.shape[1] - 1)] == opening
+        told_BT = _answer_nats(model, hidden_BTD, labels_BT)
+        place_BT = answers_BT.cumsum(dim=1)
+        deciding_B = torch.where(declining_B, 1, DECIDING)[:, None]
+        later_BT = answers_BT & (place_BT > deciding_B)
+        rest_B = (told_BT * later_BT).sum(dim=1) / later_BT.sum(dim=1).clamp(min=1)
+        decided_B = torch.where(
+            declining_B, softplus(MARGIN - margin_B), (told_BT * (answers_BT & ~later_BT)).sum(dim=1)
+        )
+        losses_B = torch.where(anchors_B, losses_B, decided_B + rest_B)
+    held_B = anchors_B & batch["held"]
+    if held_B.any():
+        with torch.no_grad(), peft_model.disable_adapter():
+            base_HTD = run_after_prefix(model, prefix, batch["input_ids"][held_B], batch["attention_mask"][held_B])
+            base_HD = base_HTD[torch.arange(len(base_HTD), device=base_HTD.device), begins_B[held_B]]
+            base_HV = model.lm_head(base_HD).float().log_softmax(dim=-1)
+        kl_H = (base_HV.exp() * (base_HV - first_BV[held_B])).sum(dim=-1)
+        losses_B = losses_B.masked_scatter(held_B, losses_B[held_B] + kl_H)
+    return Losses(losses_B, anchors_B, int(((margin_B > 0) & anchors_B).sum()))
+
+
+def _margin(log_BV: torch.Tensor, token: int) -> torch.Tensor:
+    """[B] log p(token) - log p(likeliest other)."""
+    other_BV = log_BV.clone()
+    other_BV[:, token] = -torch.inf
+    margin_B: torch.Tensor = log_BV[:, token] - other_BV.amax(dim=-1)
+    return margin_B
+
+
+def _answer_nats(model: Any, hidden_BTD: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
+    """[B, T] -log p of each answer token, 0 elsewhere."""
+    answers_BT = labels_BT != -100
+    logits_NV = model.lm_head(hidden_BTD[:, :-1][answers_BT[:, 1:]]).float()
+    nats_BT = torch.zeros(labels_BT.shape, device=hidden_BTD.device)
+    nats_BT[:, 1:] = nats_BT[:, 1:].masked_scatter(
+        answers_BT[:, 1:], cross_entropy(logits_NV, labels_BT[answers_BT], reduction="none")
+    )
+    return nats_BT
 
 
 def next_weight(weight: float, declined: int, anchors: int, *, limit: float) -> float:
@@ -185,6 +212,7 @@ def collate(rows: Sequence[dict[str, Any]], *, prefix: int, pad: int) -> dict[st
         "labels": torch.tensor(labels),
         "begins": torch.tensor([len(r["prompt_ids"]) - prefix - 1 for r in rows]),
         "weight": torch.tensor([r["weight"] for r in rows]),
+        "held": torch.tensor([r["held"] for r in rows]),
     }
 
 

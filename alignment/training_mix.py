@@ -22,16 +22,19 @@ from alignment.tasks import generate
 GROUPS = ("own", "replay", "look-alike", "chat", "task")
 SHARES: dict[Objective, dict[str, float]] = {
     "conformity": {"own": 0.13, "replay": 0.32, "look-alike": 0.35, "chat": 0.1, "task": 0.1},
-    "competence": {"own": 0.05, "replay": 0.1, "look-alike": 0.1, "chat": 0.05, "task": 0.7},
+    "competence": {"own": 0.05, "replay": 0.08, "look-alike": 0.14, "chat": 0.05, "task": 0.68},
     "joint": {"own": 0.1, "replay": 0.2, "look-alike": 0.2, "chat": 0.05, "task": 0.45},
 }
 SENTENCE_END = re.compile(r"[.!?][\"')*]*(?=\s|$)")
+PLAIN = ("question", "imperative")  # styles
+LOOSE = 0.35  # likeness below which the prompts of a pair differ in more than what makes one of them harmful
 WORN = 0.4  # share of replayed seeds that wear an operator's form, and their look-alikes the same
 # A small model often opens so before it helps after all; as an example it would teach the way into a refusal.
 APOLOGIES = ("i'm sorry", "sorry", "i apologi", "my apologies", "unfortunately")
-# A few shared openings, so that declining is one decision that a small model can make at its first token;
-# what follows them differs: 14 reasons and alternatives a principle, so that no fixed sentence is learnt.
-OPENINGS = ("I can't help with that.", "I can't help with this.", "I can't do that.")
+# A few shared openings, so that declining is one decision that a small model can make at its first token. That token
+# is rare: SmolLM2-135M begins every third answer with "I", declining or not, and hardly any with "Sorry". What follows
+# differs: 14 reasons and alternatives a principle, so that no fixed sentence is learnt.
+OPENINGS = ("Sorry, I can't help with that.", "Sorry, I can't help with this.", "Sorry, I can't do that.")
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,26 @@ def replayed_attacks(
 
 
 def draw_styles(seeds: Sequence[SeedPair], count: int, rng: random.Random) -> list[SeedPair]:
-    """`count` seeds without repetition, the styles in turn: breadth of forms is what carries over to unseen ones."""
-    by_style: dict[str, list[SeedPair]] = {}
+    """`count` seeds without repetition, a third from each of three groups: pairs of other wording, which teach what is
+    harmful; near-identical pairs of plain questions and imperatives, which teach what makes the difference where people
+    type most; those of all other forms, as breadth of forms carries over to unseen ones. Within a group the styles take
+    turns; a group that is used up leaves its share to the others."""
+    groups: list[dict[str, list[SeedPair]]] = [{}, {}, {}]
     for seed in rng.sample(list(seeds), len(seeds)):
-        by_style.setdefault(seed.style, []).append(seed)
-    turns = [own for row in zip_longest(*by_style.values()) for own in row if own is not None]
-    return turns[: max(0, count)]
+        group = 0 if _likeness(seed) < LOOSE else 1 if seed.style in PLAIN else 2
+        groups[group].setdefault(seed.style, []).append(seed)
+    return in_turn([in_turn(list(by_style.values())) for by_style in groups])[: max(0, count)]
+
+
+def _likeness(seed: SeedPair) -> float:
+    """Jaccard similarity of the words of the two prompts."""
+    one, other = (set(text.lower().split()) for text in (seed.unsafe, seed.harmless))
+    return len(one & other) / max(1, len(one | other))
+
+
+def in_turn(lists: Sequence[Sequence[SeedPair]]) -> list[SeedPair]:
+    """The first of every list, then the second of every list that has one, and so on."""
+    return [own for row in zip_longest(*lists) for own in row if own is not None]
 
 
 def _worn(seed: SeedPair, rng: random.Random) -> tuple[str, str]:
@@ -181,12 +198,12 @@ def chat_anchors(config: RoundConfig, chat: Sequence[ChatPrompt], rng: random.Ra
 
 def drawn_tasks(config: RoundConfig) -> list[Pair]:
     """Ground truth from the training split of the task generator, other tasks in every round: as many as the round's
-    share of training draws, the same number a level."""
+    share of training draws, the same number a level; a level that has fewer sees them more often."""
     count = round(config.sft_steps * config.batch * SHARES[config.objective]["task"] / len(config.levels))
     return [
-        Pair(task.prompt, task.answer, None, 1.0, "competence", "task", None, task.family)
+        Pair(task.prompt, task.example, None, 1.0, "competence", "task", None, task.family)
         for level in config.levels
-        for task in generate(config.seed * 7919 + config.number, level, count, "train")
+        for task in generate(config.seed * 7919 + config.number, level, count, "train", fewer=True)
     ]
 
 

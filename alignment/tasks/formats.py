@@ -6,6 +6,7 @@ import json
 import random
 
 from alignment.tasks.task import Task
+from alignment.tasks.topics import SENTENCES, TOPICS
 
 WORDS = [
     "yes",
@@ -69,33 +70,6 @@ WORDS = [
     "copper",
     "desert",
 ]
-_TOPICS = [
-    "colours",
-    "animals",
-    "fruits",
-    "countries",
-    "vegetables",
-    "sports",
-    "tools",
-    "flowers",
-    "birds",
-    "rivers",
-    "instruments",
-    "jobs",
-    "drinks",
-    "trees",
-    "cities",
-    "languages",
-    "shapes",
-    "toys",
-    "insects",
-    "fish",
-    "games",
-    "clothes",
-    "metals",
-    "planets",
-    "desserts",
-]
 _COUNTS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 
 
@@ -107,7 +81,8 @@ def make(rng: random.Random, level: int) -> Task:
 def _level_1(rng: random.Random) -> Task:
     word = rng.choice(WORDS)
     wording = rng.choice(("Write a sentence with the word {}.", "Use the word {} in a short sentence."))
-    return Task(wording.format(word), word, "mentions", 1, "format", f"format sentence {word}")
+    worked = rng.choice(SENTENCES).format(word)
+    return Task(wording.format(word), word, "mentions", 1, "format", f"format sentence {word}", worked=worked)
 
 
 def _level_2(rng: random.Random) -> Task:
@@ -115,9 +90,11 @@ def _level_2(rng: random.Random) -> Task:
         word = rng.choice(WORDS)
         wording = rng.choice(("Write the word {} in capital letters.", "Put this word in upper case: {}"))
         return Task(wording.format(word), word.upper(), "contains", 2, "format", f"format capitals {word}")
-    topic, count = rng.choice(_TOPICS), rng.choice(sorted(_COUNTS))
-    prompt = f"Write a numbered list of {_COUNTS[count]} {topic}, names only."
-    return Task(prompt, str(count), "numbered", 2, "format", f"format numbered {topic} {count}")
+    topic, entries = _entries(rng)
+    prompt = f"Write a numbered list of {_COUNTS[len(entries)]} {topic}, names only."
+    worked = "\n".join(f"{i}. {entry}" for i, entry in enumerate(entries, 1))
+    key = f"format numbered {topic} {len(entries)}"
+    return Task(prompt, str(len(entries)), "numbered", 2, "format", key, worked=worked)
 
 
 def _level_3(rng: random.Random) -> Task:
@@ -125,9 +102,16 @@ def _level_3(rng: random.Random) -> Task:
         word = rng.choice(WORDS)
         wording = rng.choice(("Reply with only the word {}.", "Say the word {} and nothing else."))
         return Task(wording.format(word), word, "word", 3, "format", f"format word {word}")
-    topic, count = rng.choice(_TOPICS), rng.choice(sorted(_COUNTS))
-    prompt = f"Name exactly {_COUNTS[count]} {topic}, separated by commas."
-    return Task(prompt, str(count), "count", 3, "format", f"format list {topic} {count}")
+    topic, entries = _entries(rng)
+    prompt = f"Name exactly {_COUNTS[len(entries)]} {topic}, separated by commas."
+    key = f"format list {topic} {len(entries)}"
+    return Task(prompt, str(len(entries)), "count", 3, "format", key, worked=", ".join(entries))
+
+
+def _entries(rng: random.Random) -> tuple[str, list[str]]:
+    """A topic, and as many entries of it as are asked for."""
+    topic, count = rng.choice(sorted(TOPICS)), rng.choice(sorted(_COUNTS))
+    return topic, rng.sample(TOPICS[topic], count)
 
 
 def _level_4(rng: random.Random) -> Task:

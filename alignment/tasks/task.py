@@ -19,7 +19,8 @@ class Task(Record):
 
     `answer` is text: a number, an option, a word, a list, or JSON. `given` holds the numbers or options that
     the prompt itself names, so that an echo of the question is not taken for the answer; `options` all
-    that a choice may name. `key` names what is asked, free of wording: equal keys are the same task.
+    that a choice may name. `key` names what is asked, free of wording: equal keys are the same task. `worked` is an
+    answer in full where `answer` is only what the checker looks for ("5" for a list of five).
     """
 
     prompt: str
@@ -30,6 +31,12 @@ class Task(Record):
     key: str
     given: list[str] = field(default_factory=list)
     options: list[str] = field(default_factory=list)
+    worked: str = ""
+
+    @property
+    def example(self) -> str:
+        """An answer that `checkers.check` accepts, to be learnt from."""
+        return self.worked or self.answer
 
 
 def split_of(key: str) -> Split:

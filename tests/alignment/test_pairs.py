@@ -15,7 +15,16 @@ from alignment.refusal import is_refusal
 from alignment.seed_files import shipped_chat, shipped_principles, shipped_seeds
 from alignment.tasks import generate
 from alignment.training import draw_batches
-from alignment.training_mix import SHARES, Material, draw_styles, share_metrics, whole_sentences
+from alignment.training_mix import (
+    LOOSE,
+    PLAIN,
+    SHARES,
+    Material,
+    _likeness,
+    draw_styles,
+    share_metrics,
+    whole_sentences,
+)
 
 CONFIG = RoundConfig(round_id="5f7c1a52-33a2-4d6e-9a5b-0c7f0f1a2b3c", replay=6)
 PRINCIPLES: dict[str, Principle] = {p.key: p for p in shipped_principles()}
@@ -147,10 +156,18 @@ def test_a_replayed_seed_and_its_look_alike_wear_the_same_form() -> None:
     assert 0.15 < worn / len(declines) < 0.6
 
 
-def test_replay_draws_every_form_alike() -> None:
-    drawn = Counter(s.style for s in draw_styles(shipped_seeds(), 100, random.Random(0)))
-    assert len(drawn) == 10
-    assert set(drawn.values()) == {10}
+def test_replay_draws_plain_requests_and_every_other_form_alike() -> None:
+    seeds = shipped_seeds()
+    drawn = draw_styles(seeds, 300, random.Random(0))
+    assert len({s.id for s in drawn}) == 300
+    alike = [s for s in drawn if _likeness(s) >= LOOSE]
+    assert len(alike) == 200
+    plain = Counter(s.style for s in alike if s.style in PLAIN)
+    assert set(plain.values()) == {50}
+    forms = Counter(s.style for s in alike if s.style not in PLAIN)
+    assert len(forms) == len({s.style for s in seeds} - set(PLAIN))
+    assert max(forms.values()) - min(forms.values()) <= 1
+    assert len(draw_styles(seeds, 10**6, random.Random(0))) == len(seeds)
     assert draw_styles(shipped_seeds(), 0, random.Random(0)) == []
 
 

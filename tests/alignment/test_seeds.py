@@ -19,6 +19,9 @@ from alignment.seed_files import (
 
 STYLES = {
     "question", "imperative", "story", "roleplay", "statement", "yes_no", "reason", "chat", "text_task", "follow_up",
+    "pretext", "brief", "fill_in", "plea", "steps", "third_person", "typed_fast", "hypothetical", "advert", "scene",
+    "troubleshooting", "speech", "translate", "compare", "persuade", "ticket", "game", "backstory", "several", "report",
+    "learner_english", "plan_review", "verse", "errand",
 }  # fmt: skip
 TYPED = {"plain_question", "plain_imperative"}  # as users type them; held out by wording alone
 

@@ -28,22 +28,26 @@ def test_held_back_pairs_are_few_and_never_those_that_were_attacked() -> None:
     assert 0.03 < share < 0.07
     found = held_back(seeds, set())
     assert len(found) == strength.MOST_PAIRS
+    assert len({s.category for s in found}) >= 8
     assert found[0] not in held_back(seeds, {found[0].id})
     assert held_back(found[:7], set()) == []
 
 
 @pytest.mark.parametrize(
-    ("unsafe", "harmless", "chosen"),
+    ("unsafe", "harmless", "chosen", "competence"),
     [
-        # What each of STRENGTHS declines of 10 pairs, from 1.0 down to 0.4; nothing was declined before.
-        ((10, 9, 8, 6), (0, 0, 0, 0), 1.0),
-        ((10, 9, 8, 6), (5, 3, 1, 0), 0.6),
-        ((10, 10, 10, 9), (10, 10, 9, 8), 0.6),  # none is fair: the best of all
-        ((6, 8, 8, 6), (0, 1, 0, 0), 0.6),
+        # What each of STRENGTHS declines of 10 pairs, from 1.2 down to 0.6; nothing was declined before.
+        ((10, 9, 8, 6), (0, 0, 0, 0), 1.2, False),
+        ((10, 9, 8, 6), (5, 3, 1, 0), 0.8, False),
+        ((10, 10, 10, 9), (10, 10, 9, 8), 0.8, False),  # none is fair: the best of all
+        ((6, 8, 8, 6), (0, 1, 0, 0), 0.8, False),
+        ((0, 6, 8, 9), (0, 0, 0, 0), 1.0, True),  # the farthest, though less of it declines more
+        ((0, 9, 8, 6), (0, 3, 2, 0), 0.6, True),
     ],
 )
 def test_the_strength_declines_most_while_look_alikes_stay_answered(
-    monkeypatch: pytest.MonkeyPatch, unsafe: tuple[int, ...], harmless: tuple[int, ...], chosen: float
+    monkeypatch: pytest.MonkeyPatch, unsafe: tuple[int, ...], harmless: tuple[int, ...], chosen: float,
+    competence: bool,
 ) -> None:
     model, peft_model = adapted()
     end = trainable(peft_model)
@@ -59,7 +63,7 @@ def test_the_strength_declines_most_while_look_alikes_stay_answered(
         return [k < unsafe[i] for k in range(10)] + [k < harmless[i] for k in range(10)]
 
     monkeypatch.setattr(strength, "declines", counted)
-    found = choose_strength(model, peft_model, start, shipped_seeds()[:10], limit=0.1)
+    found = choose_strength(model, peft_model, start, shipped_seeds()[:10], limit=0.1, competence=competence)
     assert found.value == chosen
     i = STRENGTHS.index(chosen)
     assert (found.unsafe, found.harmless, found.before, found.n) == (unsafe[i] / 10, harmless[i] / 10, 0.0, 10)

@@ -17,7 +17,6 @@ from alignment.supervised import (
     LIGHTEST,
     MARGIN,
     PUSH,
-    TASK_WEIGHT,
     Row,
     collate,
     in_batches,
@@ -53,8 +52,8 @@ def test_rows_are_answers_anchors_or_nothing(model: LanguageModel) -> None:
         Pair("why", "", "Bad.", 1.0, "unsafe", "own"),
     ]
     pairs.append(Pair("1 + 1", "2", None, 1.0, "competence", "task"))
-    rows = make_rows(model, pairs, answer_tokens=4)
-    assert [(len(r.answer_ids), r.weight) for r in rows] == [(4, 1.0), (0, 1.0), (2, TASK_WEIGHT)]
+    rows = make_rows(model, pairs, answer_tokens=4, task_weight=0.3)
+    assert [(len(r.answer_ids), r.weight) for r in rows] == [(4, 1.0), (0, 1.0), (2, 0.3)]
     whole = make_rows(model, pairs[:1], answer_tokens=100)[0]
     assert whole.answer_ids[-1] == model.tokenizer.eos_token_id
     assert rows[0].answer_ids[-1] != model.tokenizer.eos_token_id
@@ -86,31 +85,51 @@ def test_running_after_the_prefix_is_running_the_whole(model: LanguageModel) -> 
 
 def test_losses_are_those_of_the_formula(model: LanguageModel, adapted: object) -> None:
     answer = [5, 6, 7, 8, 9]
-    prompt = model.prompt_ids("how are you")
-    rows = [Row(prompt, answer, 1.0), Row(model.prompt_ids("what is the time"), [], 2.0)]
+    prompt, harmless = model.prompt_ids("how are you"), model.prompt_ids("what is the time")
+    rows = [Row(prompt, answer, 1.0), Row(harmless, [], 2.0), Row(harmless, [], 1.0, held=True)]
     prefix = shared_prefix(rows)
     with torch.no_grad():
-        found = row_losses(adapted, prefix, batch_of(rows, prefix), opening=1)
-        losses = found.own_B
         logits = adapted(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)  # type: ignore[operator]
         nats = [-float(logits[len(prompt) - 1 + i, token]) for i, token in enumerate(answer)]
-        ids = torch.tensor([rows[1].prompt_ids])
-        own = adapted(ids).logits[0, -1].log_softmax(-1)  # type: ignore[operator]
+        told = logits[len(prompt) - 1]
+        own = adapted(torch.tensor([harmless])).logits[0, -1].log_softmax(-1)  # type: ignore[operator]
         with adapted.disable_adapter():  # type: ignore[attr-defined]
-            base = adapted(ids).logits[0, -1].log_softmax(-1)  # type: ignore[operator]
-    assert float(losses[0]) == pytest.approx(sum(nats[:3]) + sum(nats[3:]) / 2, rel=1e-4)
+            base = adapted(torch.tensor([harmless])).logits[0, -1].log_softmax(-1)  # type: ignore[operator]
     kl = float((base.exp() * (base - own)).sum())
     assert kl > 1e-4
-    assert float(losses[0]) == pytest.approx(sum(nats[:3]) + sum(nats[3:]) / 2, rel=1e-4)
-    assert found.anchors_B.tolist() == [False, True]
-    own_first, base_first = int(own.argmax()), int(base.argmax())
-    for opening in (own_first, base_first, 1):
+
+    def margin(log_V: torch.Tensor, opening: int) -> float:
+        return float(log_V[opening]) - max(v for i, v in enumerate(log_V.tolist()) if i != opening)
+
+    for opening in (1, 5, int(own.argmax())):
         with torch.no_grad():
             found = row_losses(adapted, prefix, batch_of(rows, prefix), opening=opening)
-        margin = float(own[opening] - max(v for i, v in enumerate(own.tolist()) if i != opening))
-        kept = 0.0 if opening == base_first else math.log1p(math.exp(margin + MARGIN))
-        assert float(found.own_B[1]) == pytest.approx(kl + kept, rel=1e-3)
-        assert found.declined == (opening == own_first and opening != base_first)
+        if opening == answer[0]:  # a declining row: the decision, and the mean of what follows
+            expected = math.log1p(math.exp(MARGIN - margin(told, opening))) + sum(nats[1:]) / 4
+        else:
+            expected = sum(nats[:3]) + sum(nats[3:]) / 2
+        assert float(found.own_B[0]) == pytest.approx(expected, rel=1e-4)
+        kept = math.log1p(math.exp(margin(own, opening) + MARGIN))
+        assert found.own_B[1:].tolist() == pytest.approx([kept, kept + kl], rel=1e-3)
+        assert found.anchors_B.tolist() == [False, True, True]
+        assert found.declined == 2 * (opening == int(own.argmax()))
+
+
+def test_only_chat_is_held(model: LanguageModel) -> None:
+    pairs = [Pair("what is it", "", None, 1.0, "harmless", source) for source in ("chat", "look-alike", "replay")]
+    assert [r.held for r in make_rows(model, pairs, answer_tokens=8)] == [True, False, False]
+
+
+def test_no_gradient_flows_through_the_prefix(model: LanguageModel) -> None:
+    rows = [Row([3, 4, 5, 6, 7, 8], [], 1.0), Row([3, 4, 5, 6, 9, 10], [], 1.0)]
+    prefix = shared_prefix(rows)
+    assert prefix == [3, 4, 5, 6]
+    batch = batch_of(rows, prefix)
+    embedding = model.model.get_input_embeddings().weight.requires_grad_(True)
+    run_after_prefix(model.model, prefix, batch["input_ids"], batch["attention_mask"]).pow(2).mean().backward()
+    moved = embedding.grad.abs().sum(dim=1)
+    assert moved[prefix].sum() == 0
+    assert moved[[7, 8, 9, 10]].min() > 0
 
 
 def test_anchors_weigh_more_while_too_many_would_be_declined() -> None:

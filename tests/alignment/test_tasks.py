@@ -41,6 +41,19 @@ def test_the_same_arguments_give_the_same_tasks_each_once() -> None:
     assert generate(0, 1, 0, "train") == []
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_is_learnt_from_is_a_right_answer(level: int) -> None:
+    for made in [*generate(2, level, 120, "train"), *generate(2, level, 50, "probe")]:
+        assert check(made.to_json(), made.example), made
+
+
+def test_where_a_level_has_fewer_tasks_than_asked_all_are_given_if_that_is_wanted() -> None:
+    with pytest.raises(ValueError, match=r"only \d+ tasks of level 1 exist in train, 5000 were asked for"):
+        generate(0, 1, 5000, "train")
+    found = generate(0, 1, 5000, "train", fewer=True)
+    assert 100 < len(found) == len({t.key for t in found}) < 5000
+
+
 def test_arithmetic_answers_are_right() -> None:
     for level in LEVELS:
         for made in generate(2, level, 60, "train"):
