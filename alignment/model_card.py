@@ -24,7 +24,7 @@ SHOWN = {
     "separation": ("unsafe minus harmless declined", False),
     "competence": ("tasks solved, checked by program", False),
     "hypervolume": ("competence x conformity", False),
-    "kl": ("KL to the base model, nats a token", True),
+    "kl_to_base_per_token": ("KL to the base model, nats a token", True),
 }
 
 

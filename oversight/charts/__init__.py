@@ -7,7 +7,14 @@ from dataclasses import replace
 from oversight.charts.calibration import CALIBRATION_METRICS, build_calibration
 from oversight.charts.chart import Chart, draw, vega_bundle
 from oversight.charts.groups import build_categories, build_levels
-from oversight.charts.over_rounds import build_agreement, build_attack, build_audit, build_effort, build_estimates
+from oversight.charts.over_rounds import (
+    build_agreement,
+    build_attack,
+    build_audit,
+    build_distance,
+    build_effort,
+    build_estimates,
+)
 from oversight.charts.path import build_path
 from oversight.models import Experiment
 from oversight.selectors.metrics import Metrics
@@ -15,7 +22,7 @@ from oversight.selectors.metrics import Metrics
 __all__ = ["METRICS", "Chart", "build_charts", "build_round_charts", "draw", "vega_bundle"]
 
 METRICS = (
-    "attack_success", "attack_success_rule", "over_refusal", "separation", "competence", "hypervolume",
+    "attack_success", "attack_success_rule", "over_refusal", "separation", "competence", "hypervolume", "kl_to_base",
     "critic_human_alpha", "human_alpha", "critic_agreement_audit", "critic_precision", "critic_recall",
     "violation_rate_audit", "violation_rate_weighted", "violation_rate_all",
     "calibration", "calibration_predicted", "critic_ece", "critic_brier", "critic_auroc",
@@ -29,6 +36,7 @@ def build_charts(metrics: Metrics) -> list[Chart]:
         build_categories(metrics),
         build_levels(metrics),
         build_path(metrics),
+        build_distance(metrics),
         build_agreement(metrics),
         build_audit(metrics),
         build_estimates(metrics),

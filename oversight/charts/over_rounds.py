@@ -70,6 +70,19 @@ def build_estimates(metrics: Metrics) -> Chart:
     )
 
 
+def build_distance(metrics: Metrics) -> Chart:
+    return _over_rounds(
+        metrics,
+        "distance",
+        "Distance from the base model",
+        "How far has training moved the learner's answers (KL divergence to the base model)?",
+        {"kl_to_base": "KL to the base model"},
+        lead="kl_to_base",
+        axis=NUMBER_AXIS,
+        y_title="nats an answer",
+    )
+
+
 def build_effort(metrics: Metrics) -> Chart:
     chart = _over_rounds(
         metrics,

@@ -10,7 +10,7 @@ from oversight.models import Checkpoint, Experiment, MetricPoint, Round
 
 # Metrics of the learner's checkpoint: where the gate rolled it back, what they say is no longer in use.
 GATED = {"attack_success", "attack_success_rule", "over_refusal", "separation", "competence", "hypervolume",
-         "elicitation_gap"}  # fmt: skip
+         "elicitation_gap", "kl_to_base"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pytest
 from alignment import loop
 from alignment.evaluate import Answer
 from alignment.loop import LoopSettings, RoundResult, last_adapter, prepare_round, run_loop, within_budget
+from alignment.model_card import SHOWN
 from alignment.phases import Phases
 from alignment.records import GateResult, Label, Metric, Sample
 from alignment.rundir import RunDir, read_rows, write_rows
@@ -63,6 +64,11 @@ def test_reviews_stay_within_the_budget_and_are_counted(done: tuple[Path, list[R
         assert result.reviews == sum(label.reviews for label in labels)
         assert set(result.seconds) == {"propose", "label", "learn"}
         assert result.outcome.minutes == pytest.approx(sum(result.seconds.values()) / 60)
+
+
+def test_a_round_measures_all_that_a_model_card_shows(done: tuple[Path, list[RoundResult]]) -> None:
+    for result in done[1]:
+        assert set(SHOWN) <= {m.name for m in result.metrics if m.group == "" and m.model == "new"}
 
 
 def test_a_finished_run_is_read_and_not_run_again(

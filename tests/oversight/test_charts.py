@@ -40,6 +40,7 @@ def measured() -> Experiment:
             measure(round, "attack_success", 0.9, group="fraud", model=model)
             for level in ("1", "5"):
                 measure(round, "competence", 0.5, group=level, model=model)
+        measure(round, "kl_to_base", 2.4 * number)
         measure(round, "critic_human_alpha", 0.6)
         measure(round, "human_alpha", None, reason="nobody judged the same sample twice")
         measure(round, "critic_agreement_audit", 0.8)
@@ -96,6 +97,11 @@ def test_conformity_is_one_minus_attack_success_with_its_interval_turned(measure
 def test_effort_has_the_reviews_in_its_table(measured: Experiment) -> None:
     chart = by_key(measured)["effort"]
     assert chart.columns[-1] == "reviews" and chart.table[0][-1] == "24"
+
+
+def test_the_distance_from_the_base_model_is_in_nats_and_marks_what_was_rolled_back(measured: Experiment) -> None:
+    chart = by_key(measured)["distance"]
+    assert ["KL to the base model", "2", "4.80", "4.70 to 4.90", "60", "rolled back"] in chart.table
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
