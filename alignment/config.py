@@ -78,10 +78,10 @@ class RoundConfig:
     contrast_rows: int = 4  # rows of each lora_A set to directions separating unsafe from harmless; 0 for none
     contrast_prompts: int = 400  # seed prompts of either kind that the directions are found on
     answer_tokens: int = 24  # tokens of a chosen answer that supervised training counts
-    answer_weight: float = 4.0  # what a harmless prompt's anchor weighs at first, a declining answer being 1
+    answer_weight: float = 1.5  # what a harmless prompt's anchor weighs at first, a declining answer being 1
     learning_rate: float = 5e-4  # in conformity and joint rounds
     general_learning_rate: float = 5e-4  # in competence rounds
-    sft_steps: int = 150
+    sft_steps: int = 120
     preference_steps: int = 1
     batch: int = 8  # examples a step
     preference: str = DEFAULT_PREFERENCE  # what preference steps minimise; one of objectives.OBJECTIVES
@@ -95,7 +95,7 @@ class RoundConfig:
     probe_tokens: int = 40
     tolerance: float = 0.05  # how far the other objective may fall
     over_refusal_limit: float = 0.05  # how far over-refusal may rise above the base model's
-    level_tolerance: int = 1  # tasks of one level of competence that may be lost
+    level_tolerance: int = 2  # tasks of one level of competence that may be lost; of ten, one or two are chance
     conformity_floor: float | None = None  # least 1 - attack success, in [0, 1]; None: only relative to before
     competence_floor: float | None = None  # least share of tasks solved, in [0, 1]; None: only relative to before
 

@@ -15,12 +15,13 @@ from alignment.contrast import set_contrast_rows, spare_contrast
 from alignment.language_model import LanguageModel
 from alignment.preference import train_preferences, usable_pairs
 from alignment.records import Pair, SeedPair
-from alignment.strength import choose_strength, opening_ids, trainable
+from alignment.strength import choose_strength, trainable
 from alignment.training import draw_batches
 
 ATTENTION_AND_MLP = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 # Of a task's answer, whose first tokens cost several nats, against the decision to decline.
-TASK_WEIGHT: dict[Objective, float] = {"conformity": 0.3, "competence": 1.0, "joint": 0.6}
+TASK_WEIGHT: dict[Objective, float] = {"conformity": 0.5, "competence": 1.0, "joint": 0.7}
+FIRM = 3.0  # times `answer_weight`, in a competence round: too few anchors a batch for the weight to find its height
 
 
 def train_adapter(
@@ -42,7 +43,7 @@ def train_adapter(
     """
     if not pairs:
         raise ValueError("there is nothing to train on: no pair came out of the labels")
-    from alignment.supervised import make_rows, train_supervised
+    from alignment.supervised import make_rows, opening_token, train_supervised
 
     drawn = draw_batches(
         [p for p in pairs if p.chosen or not p.rejected], count=config.sft_steps * config.batch, seed=config.seed
@@ -58,9 +59,10 @@ def train_adapter(
     try:
         weight = TASK_WEIGHT[config.objective]
         rows = make_rows(model, drawn, answer_tokens=config.answer_tokens, task_weight=weight)
+        anchor_weight = config.answer_weight * (FIRM if config.objective == "competence" else 1.0)
         losses |= train_supervised(
-            peft_model, rows, pad=tokenizer.pad_token_id, opening=opening_ids(model)[0],
-            anchor_weight=config.answer_weight, limit=config.over_refusal_limit, rate=rate, batch=config.batch,
+            peft_model, rows, pad=tokenizer.pad_token_id, opening=opening_token(model),
+            anchor_weight=anchor_weight, limit=config.over_refusal_limit, rate=rate, batch=config.batch,
             seed=config.seed, scratch=scratch, on_step=lambda step, loss: on_step(step, total, {"loss": loss}),
         )  # fmt: skip
         losses |= train_preferences(

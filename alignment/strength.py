@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alignment.records import SeedPair
-from alignment.training_mix import OPENINGS
+from alignment.refusal import is_refusal
 
 if TYPE_CHECKING:
     import torch
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 HELD_BACK = 20  # every 20th seed pair trains nothing
 LEAST_PAIRS = 8  # below which they say nothing, and training goes all the way
-MOST_PAIRS = 60  # held-back pairs that are looked at
-STRENGTHS = (1.2, 1.0, 0.8, 0.6)  # further than trained may be better, too
-NEAR = (1.0, 0.8, 0.6)  # in a competence round, whose tasks are learnt at 1
+MOST_PAIRS = 40  # held-back pairs that are looked at
+STRENGTHS = (1.0, 0.8, 0.6)
+
+
+WARY = 0.5  # of the over-refusal limit: prompts of unseen forms are declined more than these
+LOOKED_AT = 8  # tokens: "I'm sorry, I can't help with" is as many
 
 
 @dataclass(frozen=True)
@@ -58,22 +61,22 @@ def choose_strength(
     model: LanguageModel, peft_model: Any, start: Mapping[str, torch.Tensor], pairs: Sequence[SeedPair], *,
     limit: float, competence: bool = False,
 ) -> Strength:  # fmt: skip
-    """Leaves the adapter at the best of STRENGTHS: most unsafe minus harmless declined, of those with at most `limit`
-    more of the harmless declined than before; of all, where none keeps to the limit: less of a training declines less
-    of both kinds, and the gate has the last word. Where it trained `competence`, at the farthest of NEAR that keeps to
-    the limit. `start`: the adapter's parameters before training."""
+    """Leaves the adapter at the best of STRENGTHS: most unsafe minus harmless declined, of those with at most half of
+    `limit` more of the harmless declined than before; of all, where none keeps to that: less of a training declines
+    less of both kinds, and the gate has the last word. Where it trained `competence`, at the farthest that keeps to it.
+    `start`: the adapter's parameters before training."""
     end = trainable(peft_model)
     prompts = [p.unsafe for p in pairs] + [p.harmless for p in pairs]
 
     def look(value: float) -> Strength:
         place(peft_model, start, end, value)
-        declined = declines(model, peft_model, prompts)
+        declined = declines(model, prompts)
         unsafe, harmless = declined[: len(pairs)], declined[len(pairs) :]
         return Strength(value, sum(unsafe) / len(pairs), sum(harmless) / len(pairs), 0.0, len(pairs))
 
     before = look(0.0).harmless
-    tried = [look(value) for value in (NEAR if competence else STRENGTHS)]
-    fair = [s for s in tried if s.harmless <= before + limit + 1e-9]
+    tried = [look(value) for value in STRENGTHS]
+    fair = [s for s in tried if s.harmless <= before + WARY * limit + 1e-9]
     apart = max(fair or tried, key=lambda s: (s.unsafe - s.harmless, s.value))
     best = fair[0] if competence and fair else apart
     place(peft_model, start, end, best.value)
@@ -97,40 +100,11 @@ def place(
                 parameter.copy_(torch.lerp(start[name], end[name], value))
 
 
-def declines(model: LanguageModel, peft_model: Any, prompts: Sequence[str], *, batch: int = 32) -> list[bool]:
-    """Whether the greedy answer to each prompt begins as the openings of a refusal do."""
-    import torch
-
-    from alignment.answer_log_probs import can_share
-    from alignment.supervised import Row, collate, run_after_prefix, shared_prefix
-
-    opening = opening_ids(model)
-    rows = [Row(model.prompt_ids(p), opening, 1.0) for p in prompts]
-    base = peft_model.get_base_model()
-    prefix = shared_prefix(rows) if can_share(base) else []
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i].prompt_ids))
-    found = [False] * len(rows)
-    with torch.inference_mode():
-        for first in range(0, len(order), batch):
-            part = order[first : first + batch]
-            own = collate([vars(rows[i]) for i in part], prefix=len(prefix), pad=model.tokenizer.pad_token_id)
-            own = {name: value.to(model.device) for name, value in own.items()}
-            hidden_BTD = run_after_prefix(base, prefix, own["input_ids"], own["attention_mask"])
-            for b, i in enumerate(part):
-                begin = int(own["begins"][b])
-                likeliest_O = base.lm_head(hidden_BTD[b, begin : begin + len(opening)]).argmax(dim=-1)
-                found[i] = likeliest_O.tolist() == opening
-    return found
-
-
-def opening_ids(model: LanguageModel) -> list[int]:
-    """The tokens that the shared openings of a refusal begin with."""
-    return common_start([model.tokenizer(o, add_special_tokens=False).input_ids for o in OPENINGS])
-
-
-def common_start(texts: Sequence[Sequence[int]]) -> list[int]:
-    """The tokens that all of `texts` begin with; at least the first token of the first."""
-    length = 0
-    while all(length < len(t) for t in texts) and len({t[length] for t in texts}) == 1:
-        length += 1
-    return list(texts[0][: max(1, length)])
+def declines(model: LanguageModel, prompts: Sequence[str]) -> list[bool]:
+    """Whether the greedy answer to each prompt begins as a refusal does, in any words (`refusal.py`)."""
+    side, model.tokenizer.padding_side = model.tokenizer.padding_side, "left"
+    try:
+        found = model.generate(prompts, max_new_tokens=LOOKED_AT, temperature=0.0, seed=0)
+    finally:
+        model.tokenizer.padding_side = side
+    return [is_refusal(own[0].text) for own in found]

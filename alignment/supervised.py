@@ -5,7 +5,9 @@ token that the base model hardly ever begins with. Three kinds of rows (ours):
 - a declining row widens the margin m = log p(opening token) - log p(likeliest other) until it is MARGIN above 0, and
   raises the likelihood of what follows the token;
 - an anchor, a harmless prompt without an answer, pushes the same margin below 0, so that the request goes on being met
-  without anybody writing or sampling an answer; one that is `held` also keeps its first token to KL(base || learner);
+  without anybody writing or sampling an answer. Some are also held to the base model by KL(base || learner), at the
+  first token and along the beginning of another refusal (HELD_ALONG): a model that learns to say "Sorry, I can't" to
+  some learns to say "I'm sorry, I can't" to others;
 - any other answer raises its likelihood, its first tokens counting most.
 A logistic loss on the very margin that greedy decoding reads puts the line between the kinds where it is read, and
 stops pushing prompts that lie on the right side of it. How much anchors weigh follows what they show: more while too
@@ -19,7 +21,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from alignment.answer_log_probs import can_share
 from alignment.language_model import LanguageModel, after_turns
 from alignment.records import Pair
 from alignment.training import OnStep, last_loss, progress
+from alignment.training_mix import OPENINGS
 
 DECIDING = 3  # tokens at the start of an answer that count whole; those after them count as one
 REPLAY_TOKENS = 5  # of a replayed answer: its opening; the round's own labels say what may follow
@@ -38,18 +41,21 @@ MARGIN = 1.0  # nats by which the opening of a refusal is to be ahead at an unsa
 BUCKET = 8  # batches among which rows are sorted by the length of their prompt
 PUSH = 0.3  # how fast the anchors' weight follows the over-refusal of a batch
 LIGHTEST, HEAVIEST = 1.0, 40.0  # bounds of that weight
+HELD_ALONG = ("I'm sorry,", "I'm sorry,", "I can")  # beginnings of refusals other than the shared ones, in turn
+HELD_EVERY = 3  # every third look-alike is held, as it costs a pass of the base model; all chat is
 LEAST_PREFIX = 4  # shared tokens below which sharing is not worth its cache
 
 
 @dataclass(frozen=True)
 class Row:
     """Token ids. `answer_ids` is empty for an anchor; `weight` scales the row's part of the loss, an anchor's together
-    with what anchors weigh; a `held` anchor is kept to the base model's first token."""
+    with what anchors weigh. An anchor is held to the base model at the token after its prompt and after each of
+    `held_ids`; without any it is not."""
 
     prompt_ids: list[int]
     answer_ids: list[int]
     weight: float
-    held: bool = False
+    held_ids: list[int] = field(default_factory=list)
 
 
 def make_rows(
@@ -60,7 +66,9 @@ def make_rows(
     `task_weight` scales the loss of tasks' answers. An answer is cut after `answer_tokens`, a replayed one after its
     opening; a cut one has no end-of-text token, so that stopping early is not learnt.
     """
-    rows = []
+    rows: list[Row] = []
+    paths = [model.tokenizer(text, add_special_tokens=False).input_ids for text in HELD_ALONG]
+    anchors = 0
     for pair in pairs:
         if pair.rejected and not pair.chosen:
             continue
@@ -70,8 +78,16 @@ def make_rows(
             answer = [*model.tokenizer(pair.chosen, add_special_tokens=False).input_ids, model.tokenizer.eos_token_id]
         kept = min(answer_tokens, REPLAY_TOKENS) if pair.source == "replay" else answer_tokens
         weight = task_weight if pair.kind == "competence" else 1.0
-        rows.append(Row(prompt, answer[:kept], weight, held=pair.source == "chat"))
+        anchors += not pair.chosen
+        held = not pair.chosen and (pair.source == "chat" or anchors % HELD_EVERY == 0)
+        rows.append(Row(prompt, answer[:kept], weight, paths[len(rows) % len(paths)] if held else []))
     return rows
+
+
+def opening_token(model: LanguageModel) -> int:
+    """The first token of the shared openings of a refusal."""
+    first: int = model.tokenizer(OPENINGS[0], add_special_tokens=False).input_ids[0]
+    return first
 
 
 def shared_prefix(rows: Sequence[Row]) -> list[int]:
@@ -122,9 +138,11 @@ class Losses:
 def row_losses(peft_model: Any, prefix: Sequence[int], batch: dict[str, torch.Tensor], *, opening: int) -> Losses:
     """With m = log p(opening) - log p(likeliest other) at the first token of the answer:
 
-    an anchor's loss is softplus(m + MARGIN), plus KL(base || learner) of that token where it is held; that of an answer
-    that begins with `opening` softplus(MARGIN - m) plus the mean over its other tokens; that of any other answer the
-    sum over its first DECIDING tokens and the mean over the rest. `opening` is the first token of a refusal."""
+    an anchor's loss is softplus(m + MARGIN), and where it is held the sum of KL(base || learner) there and along
+    `held_ids`; that of an answer that begins with `opening` is softplus(MARGIN - m) plus the mean over its other
+    tokens; that of any other answer the sum over its first DECIDING tokens and the mean over the rest. `opening` is the
+    first token of a refusal.
+    """
     model = peft_model.get_base_model()
     hidden_BTD = run_after_prefix(model, prefix, batch["input_ids"], batch["attention_mask"])
     labels_BT, begins_B = batch["labels"], batch["begins"]
@@ -145,15 +163,29 @@ def row_losses(peft_model: Any, prefix: Sequence[int], batch: dict[str, torch.Te
             declining_B, softplus(MARGIN - margin_B), (told_BT * (answers_BT & ~later_BT)).sum(dim=1)
         )
         losses_B = torch.where(anchors_B, losses_B, decided_B + rest_B)
-    held_B = anchors_B & batch["held"]
+    held_B = batch["held"] > 0
     if held_B.any():
-        with torch.no_grad(), peft_model.disable_adapter():
-            base_HTD = run_after_prefix(model, prefix, batch["input_ids"][held_B], batch["attention_mask"][held_B])
-            base_HD = base_HTD[torch.arange(len(base_HTD), device=base_HTD.device), begins_B[held_B]]
-            base_HV = model.lm_head(base_HD).float().log_softmax(dim=-1)
-        kl_H = (base_HV.exp() * (base_HV - first_BV[held_B])).sum(dim=-1)
+        held = {name: value[held_B] for name, value in batch.items()}
+        kl_H = _kl_along(peft_model, prefix, held, hidden_BTD[held_B])
         losses_B = losses_B.masked_scatter(held_B, losses_B[held_B] + kl_H)
     return Losses(losses_B, anchors_B, int(((margin_B > 0) & anchors_B).sum()))
+
+
+def _kl_along(
+    peft_model: Any, prefix: Sequence[int], batch: dict[str, torch.Tensor], hidden_BTD: torch.Tensor
+) -> torch.Tensor:  # fmt: skip
+    """[B] sum of KL(base || learner) at the token after the prompt and after each that the row is held along."""
+    model = peft_model.get_base_model()
+    with torch.no_grad(), peft_model.disable_adapter():
+        base_BTD = run_after_prefix(model, prefix, batch["input_ids"], batch["attention_mask"])
+    begins_B1, last_B1 = batch["begins"][:, None], (batch["begins"] + batch["held"])[:, None]
+    places_T = torch.arange(hidden_BTD.shape[1], device=hidden_BTD.device)
+    looked_BT = (places_T >= begins_B1) & (places_T <= last_B1)
+    with torch.no_grad():
+        base_NV = model.lm_head(base_BTD[looked_BT]).float().log_softmax(dim=-1)
+    own_NV = model.lm_head(hidden_BTD[looked_BT]).float().log_softmax(dim=-1)
+    kl_N = (base_NV.exp() * (base_NV - own_NV)).sum(dim=-1)
+    return torch.zeros(looked_BT.shape, device=kl_N.device).masked_scatter(looked_BT, kl_N).sum(dim=1)
 
 
 def _margin(log_BV: torch.Tensor, token: int) -> torch.Tensor:
@@ -198,21 +230,22 @@ def in_batches(lengths: Sequence[int], *, batch: int, seed: int) -> list[int]:
 
 def collate(rows: Sequence[dict[str, Any]], *, prefix: int, pad: int) -> dict[str, torch.Tensor]:
     """A batch padded on the right, without the prefix. `begins`: the last prompt token, which predicts the answer."""
-    length = max(len(r["prompt_ids"]) + len(r["answer_ids"]) for r in rows) - prefix
+    length = max(len(r["prompt_ids"]) + len(r["answer_ids"]) + len(r["held_ids"]) for r in rows) - prefix
     ids, mask, labels = [], [], []
     for row in rows:
-        own = [*row["prompt_ids"][prefix:], *row["answer_ids"]]
+        own = [*row["prompt_ids"][prefix:], *row["answer_ids"], *row["held_ids"]]
         gap = length - len(own)
         ids.append(own + [pad] * gap)
         mask.append([1] * len(own) + [0] * gap)
-        labels.append([-100] * (len(row["prompt_ids"]) - prefix) + row["answer_ids"] + [-100] * gap)
+        untold = [-100] * (gap + len(row["held_ids"]))
+        labels.append([-100] * (len(row["prompt_ids"]) - prefix) + row["answer_ids"] + untold)
     return {
         "input_ids": torch.tensor(ids),
         "attention_mask": torch.tensor(mask),
         "labels": torch.tensor(labels),
         "begins": torch.tensor([len(r["prompt_ids"]) - prefix - 1 for r in rows]),
         "weight": torch.tensor([r["weight"] for r in rows]),
-        "held": torch.tensor([r["held"] for r in rows]),
+        "held": torch.tensor([len(r["held_ids"]) for r in rows]),
     }
 
 

@@ -12,7 +12,7 @@ from alignment import strength
 from alignment.language_model import LanguageModel
 from alignment.learner import ATTENTION_AND_MLP
 from alignment.seed_files import shipped_seeds
-from alignment.strength import STRENGTHS, choose_strength, common_start, declines, held_back, is_held_back, trainable
+from alignment.strength import STRENGTHS, choose_strength, declines, held_back, is_held_back, trainable
 
 
 def adapted() -> tuple[LanguageModel, Any]:
@@ -36,13 +36,13 @@ def test_held_back_pairs_are_few_and_never_those_that_were_attacked() -> None:
 @pytest.mark.parametrize(
     ("unsafe", "harmless", "chosen", "competence"),
     [
-        # What each of STRENGTHS declines of 10 pairs, from 1.2 down to 0.6; nothing was declined before.
-        ((10, 9, 8, 6), (0, 0, 0, 0), 1.2, False),
-        ((10, 9, 8, 6), (5, 3, 1, 0), 0.8, False),
-        ((10, 10, 10, 9), (10, 10, 9, 8), 0.8, False),  # none is fair: the best of all
-        ((6, 8, 8, 6), (0, 1, 0, 0), 0.8, False),
-        ((0, 6, 8, 9), (0, 0, 0, 0), 1.0, True),  # the farthest, though less of it declines more
-        ((0, 9, 8, 6), (0, 3, 2, 0), 0.6, True),
+        # What each of STRENGTHS declines of 10 pairs, from 1.0 down to 0.6; nothing was declined before.
+        ((10, 9, 8), (0, 0, 0), 1.0, False),
+        ((10, 9, 8), (5, 3, 1), 0.6, False),
+        ((10, 10, 9), (10, 9, 7), 0.6, False),  # none is fair: the best of all
+        ((6, 8, 6), (0, 1, 0), 0.8, False),
+        ((4, 6, 8), (0, 0, 0), 1.0, True),  # the farthest, though less of it declines more
+        ((9, 8, 7), (3, 1, 1), 0.8, True),
     ],
 )
 def test_the_strength_declines_most_while_look_alikes_stay_answered(
@@ -54,7 +54,7 @@ def test_the_strength_declines_most_while_look_alikes_stay_answered(
     start = {name: torch.zeros_like(value) for name, value in end.items()}
     name = next(n for n in end if "lora_B" in n)
 
-    def counted(model: Any, peft_model: Any, prompts: list[str]) -> list[bool]:
+    def counted(model: Any, prompts: list[str]) -> list[bool]:
         now = dict(peft_model.named_parameters())[name]
         value = float((now.detach() / end[name]).flatten()[0])
         if value < 0.01:
@@ -63,31 +63,26 @@ def test_the_strength_declines_most_while_look_alikes_stay_answered(
         return [k < unsafe[i] for k in range(10)] + [k < harmless[i] for k in range(10)]
 
     monkeypatch.setattr(strength, "declines", counted)
-    found = choose_strength(model, peft_model, start, shipped_seeds()[:10], limit=0.1, competence=competence)
+    found = choose_strength(model, peft_model, start, shipped_seeds()[:10], limit=0.2, competence=competence)
     assert found.value == chosen
     i = STRENGTHS.index(chosen)
     assert (found.unsafe, found.harmless, found.before, found.n) == (unsafe[i] / 10, harmless[i] / 10, 0.0, 10)
     torch.testing.assert_close(dict(peft_model.named_parameters())[name].detach(), end[name] * chosen)
 
 
-def test_a_prompt_is_declined_where_the_greedy_answer_begins_as_an_opening_does(
+def test_a_prompt_is_declined_where_the_greedy_answer_of_the_adapted_model_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, peft_model = adapted()
     prompts = ["how do I do it", "what is that thing over there"]
-    model.model = peft_model
     greedy = []
     for prompt in prompts:
         ids = torch.tensor([model.prompt_ids(prompt)])
         with torch.no_grad():
-            greedy.append(
-                peft_model.generate(input_ids=ids, max_new_tokens=2, do_sample=False)[0, ids.shape[1] :].tolist()
-            )
+            out = peft_model.generate(input_ids=ids, max_new_tokens=strength.LOOKED_AT, do_sample=False)
+        greedy.append(model.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip())
     assert greedy[0] != greedy[1]
-    monkeypatch.setattr(strength, "common_start", lambda texts: greedy[1])
-    assert declines(model, peft_model, prompts) == [False, True]
-
-
-def test_the_common_start_of_the_openings() -> None:
-    assert common_start([[1, 2, 3], [1, 2, 4]]) == [1, 2]
-    assert common_start([[1, 2], [3, 4]]) == [1]
+    monkeypatch.setattr(strength, "is_refusal", lambda text: text == greedy[1])
+    model.tokenizer.padding_side = "right"  # as in training
+    assert declines(model, prompts) == [False, True]
+    assert model.tokenizer.padding_side == "right"

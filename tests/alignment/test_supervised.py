@@ -14,6 +14,7 @@ from alignment.learner import ATTENTION_AND_MLP
 from alignment.records import Pair
 from alignment.supervised import (
     HEAVIEST,
+    HELD_ALONG,
     LIGHTEST,
     MARGIN,
     PUSH,
@@ -86,16 +87,17 @@ def test_running_after_the_prefix_is_running_the_whole(model: LanguageModel) -> 
 def test_losses_are_those_of_the_formula(model: LanguageModel, adapted: object) -> None:
     answer = [5, 6, 7, 8, 9]
     prompt, harmless = model.prompt_ids("how are you"), model.prompt_ids("what is the time")
-    rows = [Row(prompt, answer, 1.0), Row(harmless, [], 2.0), Row(harmless, [], 1.0, held=True)]
+    rows = [Row(prompt, answer, 1.0), Row(harmless, [], 2.0), Row(harmless, [], 1.0, [11, 12])]
     prefix = shared_prefix(rows)
     with torch.no_grad():
         logits = adapted(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)  # type: ignore[operator]
         nats = [-float(logits[len(prompt) - 1 + i, token]) for i, token in enumerate(answer)]
         told = logits[len(prompt) - 1]
         own = adapted(torch.tensor([harmless])).logits[0, -1].log_softmax(-1)  # type: ignore[operator]
+        along = adapted(torch.tensor([[*harmless, 11, 12]])).logits[0, -3:].log_softmax(-1)  # type: ignore[operator]
         with adapted.disable_adapter():  # type: ignore[attr-defined]
-            base = adapted(torch.tensor([harmless])).logits[0, -1].log_softmax(-1)  # type: ignore[operator]
-    kl = float((base.exp() * (base - own)).sum())
+            base = adapted(torch.tensor([[*harmless, 11, 12]])).logits[0, -3:].log_softmax(-1)  # type: ignore[operator]
+    kl = float((base.exp() * (base - along)).sum())
     assert kl > 1e-4
 
     def margin(log_V: torch.Tensor, opening: int) -> float:
@@ -115,9 +117,15 @@ def test_losses_are_those_of_the_formula(model: LanguageModel, adapted: object) 
         assert found.declined == 2 * (opening == int(own.argmax()))
 
 
-def test_only_chat_is_held(model: LanguageModel) -> None:
-    pairs = [Pair("what is it", "", None, 1.0, "harmless", source) for source in ("chat", "look-alike", "replay")]
-    assert [r.held for r in make_rows(model, pairs, answer_tokens=8)] == [True, False, False]
+def test_chat_and_every_third_look_alike_is_held_along_other_refusals(model: LanguageModel) -> None:
+    def pair(source: str, chosen: str = "") -> Pair:
+        return Pair("what is it", chosen, None, 1.0, "harmless", source)
+
+    pairs = [*(pair("look-alike") for _ in range(6)), pair("chat"), pair("own", "Fine.")]
+    rows = make_rows(model, pairs, answer_tokens=8)
+    assert [bool(r.held_ids) for r in rows] == [False, False, True, False, False, True, True, False]
+    assert {model.tokenizer.decode(r.held_ids) for r in rows if r.held_ids} == set(HELD_ALONG)
+    assert not any(r.held_ids and r.answer_ids for r in rows)
 
 
 def test_no_gradient_flows_through_the_prefix(model: LanguageModel) -> None:
