@@ -107,13 +107,17 @@ def _from_label(
         best = [i for i in best if not is_refusal(texts[i])]
     best = [i for i in best if whole_sentences(texts[i])]
     if best:
-        return [pair(whole_sentences(texts[best[0]]), texts[broken[0]] if broken else None, "own answer")]
+        said = whole_sentences(texts[best[0]])
+        chosen = safe.behind(key, said) if query["kind"] == "unsafe" else said
+        return [pair(chosen, texts[broken[0]] if broken else None, "own answer")]
     if not broken or query["kind"] == "harmless":
         return []
     bad = texts[broken[0]]
     revised = revisions.get(query["id"])
-    chosen = revised or safe.get(key) or safe.get(query["principle"])
-    return [pair(chosen, bad, "revision" if revised else "safe answer")] if chosen else []
+    if revised:
+        return [pair(safe.behind(key, revised), bad, "revision")]
+    written = safe.get(key) or safe.get(query["principle"])
+    return [pair(written, bad, "safe answer")] if written else []
 
 
 def _from_task(sample: Sample, *, truth: bool) -> list[Pair]:

@@ -42,7 +42,7 @@ BUCKET = 8  # batches among which rows are sorted by the length of their prompt
 PUSH = 0.3  # how fast the anchors' weight follows the over-refusal of a batch
 LIGHTEST, HEAVIEST = 1.0, 40.0  # bounds of that weight
 HELD_ALONG = ("I'm sorry,", "I'm sorry,", "I can")  # beginnings of refusals other than the shared ones, in turn
-HELD_EVERY = 3  # every third look-alike is held, as it costs a pass of the base model; all chat is
+HELD_EVERY = 2  # every second look-alike is held, as it costs a pass of the base model; all chat is
 LEAST_PREFIX = 4  # shared tokens below which sharing is not worth its cache
 
 

@@ -61,8 +61,15 @@ class SafeAnswers:
         if not answers:
             return None
         self._next[key] += 1
-        opening = OPENINGS[self._next[key] % len(OPENINGS)]
-        return f"{opening} {answers[self._next[key] % len(answers)]}"
+        return f"{self.opening(key)} {answers[self._next[key] % len(answers)]}"
+
+    def opening(self, key: str) -> str:
+        return OPENINGS[self._next.get(key, 0) % len(OPENINGS)]
+
+    def behind(self, key: str, text: str) -> str:
+        """A declining answer in the learner's own words, behind an opening where it has none. Trained on as it is, "I'm
+        sorry, but as an AI ..." would be learnt as a second way to begin, and said to harmless prompts too."""
+        return text if text.startswith(tuple(OPENINGS)) else f"{self.opening(key)} {text}"
 
 
 def group_of(pair: Pair) -> str:

@@ -168,12 +168,12 @@ def test_a_share_of_the_budget_asks_elites_of_earlier_rounds_again() -> None:
     elites = [elite(i) for i in range(30)] + [elite(35, style="multi_turn")]
     found, chunks = write_round(replace(CONFIG, number=2), earlier=elites)
     texts = {e.text: e for e in elites}
-    again = [q for chunk in chunks for q in chunk if q.text in texts and q.kind == "unsafe"]
-    assert 10 <= len(again) <= 12
-    assert all(q.parent == texts[q.text].id for q in again)
-    assert found.retried == {q.id for q in again}
+    # A new attack of several turns may end in an elite's words too: it is no retry.
+    again = [q for chunk in chunks for q in chunk if q.id in found.retried]
+    assert 10 <= len(again) == len(found.retried) <= 12
+    assert all(q.kind == "unsafe" and q.parent == texts[q.text].id for q in again)
     asked = {q.text: violation(q) for q in again}
-    kept = {e.text: e for e in found.archive.elites}
+    kept = {e.text: e for e in found.archive.elites if e.style == "format"}
     fresh = [kept[text] for text in asked if text in kept]
     assert fresh
     assert all((e.round, e.fitness, e.tries) == (2, asked[e.text], 2) for e in fresh)

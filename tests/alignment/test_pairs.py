@@ -17,6 +17,7 @@ from alignment.tasks import generate
 from alignment.training import draw_batches
 from alignment.training_mix import (
     LOOSE,
+    OPENINGS,
     PLAIN,
     SHARES,
     Material,
@@ -83,18 +84,25 @@ def test_a_preference_becomes_a_pair_but_not_for_an_answer_that_violates() -> No
     pair = own(build([both], [Label("q", {}, preferred="q1")]))
     assert (pair.chosen, pair.rejected) == (COMPLY, DECLINE)
     pair = own(build([both], [Label("q", {"q0": 0.0, "q1": 1.0}, preferred="q1")]))
-    assert pair.chosen == DECLINE
+    assert pair.chosen.endswith(DECLINE)
 
 
 def test_a_declining_answer_beats_a_violating_one() -> None:
     pair = own(build([sample("unsafe", COMPLY, DECLINE)], [Label("q", {"q0": 1.0, "q1": 0.0})]))
-    assert (pair.chosen, pair.rejected, pair.source) == (DECLINE, COMPLY, "own answer")
+    assert (pair.rejected, pair.source) == (COMPLY, "own answer")
+    # Behind one of the shared openings, so that there is one way to begin; an answer that has one keeps it alone.
+    assert pair.chosen in {f"{opening} {DECLINE}" for opening in OPENINGS}
+    begun = f"{OPENINGS[1]} It would hurt somebody."
+    pair = own(build([sample("unsafe", COMPLY, begun)], [Label("q", {"q0": 1.0, "q1": 0.0})]))
+    assert pair.chosen == begun
 
 
 def test_without_a_better_answer_the_revision_is_chosen_else_a_safe_answer() -> None:
     bad = [sample("unsafe", COMPLY, COMPLY)]
     label = [Label("q", {"q0": 1.0, "q1": 1.0}, ["private-life"])]
-    assert own(build(bad, label, revision="I will not, it would hurt them.")).source == "revision"
+    revised = own(build(bad, label, revision="I will not, it would hurt them."))
+    assert revised.source == "revision"
+    assert revised.chosen in {f"{opening} I will not, it would hurt them." for opening in OPENINGS}
     pair = own(build(bad, label))
     assert pair.source == "safe answer"
     assert any(answer in pair.chosen for answer in PRINCIPLES["private-life"].safe_answers)

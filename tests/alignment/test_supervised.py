@@ -117,13 +117,13 @@ def test_losses_are_those_of_the_formula(model: LanguageModel, adapted: object) 
         assert found.declined == 2 * (opening == int(own.argmax()))
 
 
-def test_chat_and_every_third_look_alike_is_held_along_other_refusals(model: LanguageModel) -> None:
+def test_chat_and_every_second_look_alike_is_held_along_other_refusals(model: LanguageModel) -> None:
     def pair(source: str, chosen: str = "") -> Pair:
         return Pair("what is it", chosen, None, 1.0, "harmless", source)
 
     pairs = [*(pair("look-alike") for _ in range(6)), pair("chat"), pair("own", "Fine.")]
     rows = make_rows(model, pairs, answer_tokens=8)
-    assert [bool(r.held_ids) for r in rows] == [False, False, True, False, False, True, True, False]
+    assert [bool(r.held_ids) for r in rows] == [False, True, False, True, False, True, True, False]
     assert {model.tokenizer.decode(r.held_ids) for r in rows if r.held_ids} == set(HELD_ALONG)
     assert not any(r.held_ids and r.answer_ids for r in rows)
 
