@@ -5,9 +5,10 @@ token that the base model hardly ever begins with. Three kinds of rows (ours):
 - a declining row widens the margin m = log p(opening token) - log p(likeliest other) until it is MARGIN above 0, and
   raises the likelihood of what follows the token;
 - an anchor, a harmless prompt without an answer, pushes the same margin below 0, so that the request goes on being met
-  without anybody writing or sampling an answer. Some are also held to the base model by KL(base || learner), at the
-  first token and along the beginning of another refusal (HELD_ALONG): a model that learns to say "Sorry, I can't" to
-  some learns to say "I'm sorry, I can't" to others;
+  without anybody writing or sampling an answer. A model that learns to say "Sorry, I can't" to some says "I'm sorry,
+  but I can't" to others, and a small one begins so at random: therefore a look-alike also keeps " sorry" behind the
+  likeliest other token after "I'm". Chat, where sympathy has its place, is held to the base model instead, by
+  KL(base || learner) at the first token and along the beginning of another refusal (HELD_ALONG);
 - any other answer raises its likelihood, its first tokens counting most.
 A logistic loss on the very margin that greedy decoding reads puts the line between the kinds where it is read, and
 stops pushing prompts that lie on the right side of it. How much anchors weigh follows what they show: more while too
@@ -42,20 +43,22 @@ BUCKET = 8  # batches among which rows are sorted by the length of their prompt
 PUSH = 0.3  # how fast the anchors' weight follows the over-refusal of a batch
 LIGHTEST, HEAVIEST = 1.0, 40.0  # bounds of that weight
 HELD_ALONG = ("I'm sorry,", "I'm sorry,", "I can")  # beginnings of refusals other than the shared ones, in turn
-HELD_EVERY = 2  # every second look-alike is held, as it costs a pass of the base model; all chat is
+APOLOGY = ("I'm", " sorry")  # what a look-alike is not to begin with, up to the token that decides
+NOTHING = -1
 LEAST_PREFIX = 4  # shared tokens below which sharing is not worth its cache
 
 
 @dataclass(frozen=True)
 class Row:
     """Token ids. `answer_ids` is empty for an anchor; `weight` scales the row's part of the loss, an anchor's together
-    with what anchors weigh. An anchor is held to the base model at the token after its prompt and after each of
-    `held_ids`; without any it is not."""
+    with what anchors weigh. `next_ids` follow an anchor's prompt: after them `avoided` is kept behind, or, where that
+    is NOTHING, it is held to the base model before and after each of them."""
 
     prompt_ids: list[int]
     answer_ids: list[int]
     weight: float
-    held_ids: list[int] = field(default_factory=list)
+    next_ids: list[int] = field(default_factory=list)
+    avoided: int = NOTHING
 
 
 def make_rows(
@@ -66,21 +69,25 @@ def make_rows(
     `task_weight` scales the loss of tasks' answers. An answer is cut after `answer_tokens`, a replayed one after its
     opening; a cut one has no end-of-text token, so that stopping early is not learnt.
     """
+    def tokens(text: str) -> list[int]:
+        found: list[int] = model.tokenizer(text, add_special_tokens=False).input_ids
+        return found
+
     rows: list[Row] = []
-    paths = [model.tokenizer(text, add_special_tokens=False).input_ids for text in HELD_ALONG]
-    anchors = 0
+    along, (begun, decides) = [tokens(text) for text in HELD_ALONG], map(tokens, APOLOGY)
     for pair in pairs:
         if pair.rejected and not pair.chosen:
             continue
         prompt = model.prompt_ids(after_turns(pair.history, pair.prompt))
-        answer: list[int] = []
-        if pair.chosen:
-            answer = [*model.tokenizer(pair.chosen, add_special_tokens=False).input_ids, model.tokenizer.eos_token_id]
+        if not pair.chosen:
+            if pair.source == "chat":
+                rows.append(Row(prompt, [], 1.0, along[len(rows) % len(along)]))
+            else:
+                rows.append(Row(prompt, [], 1.0, begun, decides[0]))
+            continue
+        answer = [*tokens(pair.chosen), model.tokenizer.eos_token_id]
         kept = min(answer_tokens, REPLAY_TOKENS) if pair.source == "replay" else answer_tokens
-        weight = task_weight if pair.kind == "competence" else 1.0
-        anchors += not pair.chosen
-        held = not pair.chosen and (pair.source == "chat" or anchors % HELD_EVERY == 0)
-        rows.append(Row(prompt, answer[:kept], weight, paths[len(rows) % len(paths)] if held else []))
+        rows.append(Row(prompt, answer[:kept], task_weight if pair.kind == "competence" else 1.0))
     return rows
 
 
@@ -138,10 +145,10 @@ class Losses:
 def row_losses(peft_model: Any, prefix: Sequence[int], batch: dict[str, torch.Tensor], *, opening: int) -> Losses:
     """With m = log p(opening) - log p(likeliest other) at the first token of the answer:
 
-    an anchor's loss is softplus(m + MARGIN), and where it is held the sum of KL(base || learner) there and along
-    `held_ids`; that of an answer that begins with `opening` is softplus(MARGIN - m) plus the mean over its other
-    tokens; that of any other answer the sum over its first DECIDING tokens and the mean over the rest. `opening` is the
-    first token of a refusal.
+    an anchor's loss is softplus(m + MARGIN), plus the same of `avoided` after `next_ids`, or where it is held the sum
+    of KL(base || learner) before and after each of these; that of an answer that begins with `opening` softplus(MARGIN
+    - m) plus the mean over its other tokens; that of any other answer the sum over its first DECIDING tokens and the
+    mean over the rest. `opening` is the first token of a refusal.
     """
     model = peft_model.get_base_model()
     hidden_BTD = run_after_prefix(model, prefix, batch["input_ids"], batch["attention_mask"])
@@ -150,7 +157,7 @@ def row_losses(peft_model: Any, prefix: Sequence[int], batch: dict[str, torch.Te
     answers_BT = labels_BT != -100
     anchors_B = ~answers_BT.any(dim=1)
     first_BV = model.lm_head(hidden_BTD[rows_B, begins_B]).float().log_softmax(dim=-1)
-    margin_B = _margin(first_BV, opening)
+    margin_B = _margin(first_BV, torch.full_like(begins_B, opening))
     losses_B = softplus(margin_B + MARGIN)
     if answers_BT.any():
         declining_B = labels_BT[rows_B, (begins_B + 1).clamp(max=labels_BT.shape[1] - 1)] == opening
@@ -163,7 +170,13 @@ def row_losses(peft_model: Any, prefix: Sequence[int], batch: dict[str, torch.Te
             declining_B, softplus(MARGIN - margin_B), (told_BT * (answers_BT & ~later_BT)).sum(dim=1)
         )
         losses_B = torch.where(anchors_B, losses_B, decided_B + rest_B)
-    held_B = batch["held"] > 0
+    avoiding_B = batch["avoided"] != NOTHING
+    if avoiding_B.any():
+        last_A = (begins_B + batch["next"])[avoiding_B]
+        after_AV = model.lm_head(hidden_BTD[avoiding_B, last_A]).float().log_softmax(dim=-1)
+        kept_A = softplus(_margin(after_AV, batch["avoided"][avoiding_B]) + MARGIN)
+        losses_B = losses_B.masked_scatter(avoiding_B, losses_B[avoiding_B] + kept_A)
+    held_B = anchors_B & ~avoiding_B & (batch["next"] > 0)
     if held_B.any():
         held = {name: value[held_B] for name, value in batch.items()}
         kl_H = _kl_along(peft_model, prefix, held, hidden_BTD[held_B])
@@ -174,11 +187,11 @@ def row_losses(peft_model: Any, prefix: Sequence[int], batch: dict[str, torch.Te
 def _kl_along(
     peft_model: Any, prefix: Sequence[int], batch: dict[str, torch.Tensor], hidden_BTD: torch.Tensor
 ) -> torch.Tensor:  # fmt: skip
-    """[B] sum of KL(base || learner) at the token after the prompt and after each that the row is held along."""
+    """[B] sum of KL(base || learner) at the token after the prompt and after each of `next_ids`."""
     model = peft_model.get_base_model()
     with torch.no_grad(), peft_model.disable_adapter():
         base_BTD = run_after_prefix(model, prefix, batch["input_ids"], batch["attention_mask"])
-    begins_B1, last_B1 = batch["begins"][:, None], (batch["begins"] + batch["held"])[:, None]
+    begins_B1, last_B1 = batch["begins"][:, None], (batch["begins"] + batch["next"])[:, None]
     places_T = torch.arange(hidden_BTD.shape[1], device=hidden_BTD.device)
     looked_BT = (places_T >= begins_B1) & (places_T <= last_B1)
     with torch.no_grad():
@@ -188,11 +201,10 @@ def _kl_along(
     return torch.zeros(looked_BT.shape, device=kl_N.device).masked_scatter(looked_BT, kl_N).sum(dim=1)
 
 
-def _margin(log_BV: torch.Tensor, token: int) -> torch.Tensor:
+def _margin(log_BV: torch.Tensor, token_B: torch.Tensor) -> torch.Tensor:
     """[B] log p(token) - log p(likeliest other)."""
-    other_BV = log_BV.clone()
-    other_BV[:, token] = -torch.inf
-    margin_B: torch.Tensor = log_BV[:, token] - other_BV.amax(dim=-1)
+    own_B = log_BV.gather(1, token_B[:, None])[:, 0]
+    margin_B: torch.Tensor = own_B - log_BV.scatter(1, token_B[:, None], -torch.inf).amax(dim=-1)
     return margin_B
 
 
@@ -230,14 +242,14 @@ def in_batches(lengths: Sequence[int], *, batch: int, seed: int) -> list[int]:
 
 def collate(rows: Sequence[dict[str, Any]], *, prefix: int, pad: int) -> dict[str, torch.Tensor]:
     """A batch padded on the right, without the prefix. `begins`: the last prompt token, which predicts the answer."""
-    length = max(len(r["prompt_ids"]) + len(r["answer_ids"]) + len(r["held_ids"]) for r in rows) - prefix
+    length = max(len(r["prompt_ids"]) + len(r["answer_ids"]) + len(r["next_ids"]) for r in rows) - prefix
     ids, mask, labels = [], [], []
     for row in rows:
-        own = [*row["prompt_ids"][prefix:], *row["answer_ids"], *row["held_ids"]]
+        own = [*row["prompt_ids"][prefix:], *row["answer_ids"], *row["next_ids"]]
         gap = length - len(own)
         ids.append(own + [pad] * gap)
         mask.append([1] * len(own) + [0] * gap)
-        untold = [-100] * (gap + len(row["held_ids"]))
+        untold = [-100] * (gap + len(row["next_ids"]))
         labels.append([-100] * (len(row["prompt_ids"]) - prefix) + row["answer_ids"] + untold)
     return {
         "input_ids": torch.tensor(ids),
@@ -245,7 +257,8 @@ def collate(rows: Sequence[dict[str, Any]], *, prefix: int, pad: int) -> dict[st
         "labels": torch.tensor(labels),
         "begins": torch.tensor([len(r["prompt_ids"]) - prefix - 1 for r in rows]),
         "weight": torch.tensor([r["weight"] for r in rows]),
-        "held": torch.tensor([len(r["held_ids"]) for r in rows]),
+        "next": torch.tensor([len(r["next_ids"]) for r in rows]),
+        "avoided": torch.tensor([r["avoided"] for r in rows]),
     }
 
 

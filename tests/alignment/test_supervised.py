@@ -17,6 +17,7 @@ from alignment.supervised import (
     HELD_ALONG,
     LIGHTEST,
     MARGIN,
+    NOTHING,
     PUSH,
     Row,
     collate,
@@ -87,7 +88,10 @@ def test_running_after_the_prefix_is_running_the_whole(model: LanguageModel) -> 
 def test_losses_are_those_of_the_formula(model: LanguageModel, adapted: object) -> None:
     answer = [5, 6, 7, 8, 9]
     prompt, harmless = model.prompt_ids("how are you"), model.prompt_ids("what is the time")
-    rows = [Row(prompt, answer, 1.0), Row(harmless, [], 2.0), Row(harmless, [], 1.0, [11, 12])]
+    rows = [
+        Row(prompt, answer, 1.0), Row(harmless, [], 2.0), Row(harmless, [], 1.0, [11, 12]),
+        Row(harmless, [], 1.0, [11], 12),
+    ]  # fmt: skip
     prefix = shared_prefix(rows)
     with torch.no_grad():
         logits = adapted(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)  # type: ignore[operator]
@@ -112,20 +116,20 @@ def test_losses_are_those_of_the_formula(model: LanguageModel, adapted: object) 
             expected = sum(nats[:3]) + sum(nats[3:]) / 2
         assert float(found.own_B[0]) == pytest.approx(expected, rel=1e-4)
         kept = math.log1p(math.exp(margin(own, opening) + MARGIN))
-        assert found.own_B[1:].tolist() == pytest.approx([kept, kept + kl], rel=1e-3)
-        assert found.anchors_B.tolist() == [False, True, True]
-        assert found.declined == 2 * (opening == int(own.argmax()))
+        avoided = math.log1p(math.exp(margin(along[1], 12) + MARGIN))
+        assert found.own_B[1:].tolist() == pytest.approx([kept, kept + kl, kept + avoided], rel=1e-3)
+        assert found.anchors_B.tolist() == [False, True, True, True]
+        assert found.declined == 3 * (opening == int(own.argmax()))
 
 
-def test_chat_and_every_second_look_alike_is_held_along_other_refusals(model: LanguageModel) -> None:
-    def pair(source: str, chosen: str = "") -> Pair:
-        return Pair("what is it", chosen, None, 1.0, "harmless", source)
-
-    pairs = [*(pair("look-alike") for _ in range(6)), pair("chat"), pair("own", "Fine.")]
-    rows = make_rows(model, pairs, answer_tokens=8)
-    assert [bool(r.held_ids) for r in rows] == [False, True, False, True, False, True, True, False]
-    assert {model.tokenizer.decode(r.held_ids) for r in rows if r.held_ids} == set(HELD_ALONG)
-    assert not any(r.held_ids and r.answer_ids for r in rows)
+def test_look_alikes_avoid_an_apology_and_chat_is_held_along_refusals(model: LanguageModel) -> None:
+    pairs = [Pair("what is it", "", None, 1.0, "harmless", source) for source in ("look-alike", "chat", "chat", "chat")]
+    rows = make_rows(model, [*pairs, Pair("what is it", "Fine.", None, 1.0, "harmless", "own answer")], answer_tokens=8)
+    text = [model.tokenizer.decode(r.next_ids) for r in rows]
+    assert (text[0], model.tokenizer.decode([rows[0].avoided])) == ("I'm", " sorry"[0])
+    assert set(text[1:4]) == set(HELD_ALONG)
+    assert [r.avoided for r in rows[1:]] == [NOTHING] * 4
+    assert rows[4].next_ids == [] != rows[4].answer_ids
 
 
 def test_no_gradient_flows_through_the_prefix(model: LanguageModel) -> None:
