@@ -81,7 +81,7 @@ class RoundConfig:
     answer_weight: float = 1.5  # what a harmless prompt's anchor weighs at first, a declining answer being 1
     learning_rate: float = 5e-4  # in conformity and joint rounds
     general_learning_rate: float = 5e-4  # in competence rounds
-    sft_steps: int = 120
+    sft_steps: int = 150
     preference_steps: int = 1
     batch: int = 8  # examples a step
     preference: str = DEFAULT_PREFERENCE  # what preference steps minimise; one of objectives.OBJECTIVES

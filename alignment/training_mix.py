@@ -21,7 +21,7 @@ from alignment.tasks import generate
 
 GROUPS = ("own", "replay", "look-alike", "chat", "task")
 SHARES: dict[Objective, dict[str, float]] = {
-    "conformity": {"own": 0.13, "replay": 0.32, "look-alike": 0.35, "chat": 0.1, "task": 0.1},
+    "conformity": {"own": 0.1, "replay": 0.4, "look-alike": 0.38, "chat": 0.06, "task": 0.06},
     "competence": {"own": 0.05, "replay": 0.08, "look-alike": 0.14, "chat": 0.05, "task": 0.68},
     "joint": {"own": 0.1, "replay": 0.2, "look-alike": 0.2, "chat": 0.05, "task": 0.45},
 }

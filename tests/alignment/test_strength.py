@@ -36,13 +36,13 @@ def test_held_back_pairs_are_few_and_never_those_that_were_attacked() -> None:
 @pytest.mark.parametrize(
     ("unsafe", "harmless", "chosen", "competence"),
     [
-        # What each of STRENGTHS declines of 10 pairs, from 1.0 down to 0.6; nothing was declined before.
+        # What each of STRENGTHS declines of 10 pairs, from 1.0 down to 0.8; nothing was declined before.
         ((10, 9, 8), (0, 0, 0), 1.0, False),
-        ((10, 9, 8), (5, 3, 1), 0.6, False),
-        ((10, 10, 9), (10, 9, 7), 0.6, False),  # none is fair: the best of all
-        ((6, 8, 6), (0, 1, 0), 0.8, False),
+        ((10, 9, 8), (5, 3, 1), 0.8, False),
+        ((10, 10, 9), (10, 9, 7), 0.8, False),  # none is fair: the best of all
+        ((6, 8, 6), (0, 1, 0), 0.9, False),
         ((4, 6, 8), (0, 0, 0), 1.0, True),  # the farthest, though less of it declines more
-        ((9, 8, 7), (3, 1, 1), 0.8, True),
+        ((9, 8, 7), (3, 1, 1), 0.9, True),
     ],
 )
 def test_the_strength_declines_most_while_look_alikes_stay_answered(
