@@ -36,8 +36,8 @@ def test_an_outsider_is_sent_to_sign_in(client: Client, experiment: Experiment, 
 def test_the_page_has_pictures_tables_and_reasons(client_for: For, experiment: Experiment) -> None:
     page = client_for("reviewer").get("/gaps/").content.decode()
     assert "30% to 50%" in page and 'alt="Attack success and over-refusal. Attack success, judge' in page
-    assert page.count("<source media=") == 3, "one chart of nine can be drawn: its dark and its narrow pictures"
-    assert page.count("Not computable") == 8
+    assert page.count("<source media=") == 3, "one chart of ten can be drawn: its dark and its narrow pictures"
+    assert page.count("Not computable") == 9
 
 
 def test_a_picture_is_cached_under_its_token_only(client_for: For, experiment: Experiment) -> None:
