@@ -150,10 +150,9 @@ def _prompt_inputs(model: LanguageModel, peft_model: Any, prompts: list[str]) ->
             places_T = torch.arange(batch["input_ids"].shape[1], device=model.device)
             own_BT = (places_T <= (begins_B - ending).clamp(min=0)[:, None]).double()
             for name, input_BTD in seen.items():
-                values_BTD = input_BTD.double()
-                found.setdefault(name, []).append(values_BTD[at_B, begins_B].cpu().numpy())
+                found.setdefault(name, []).append(input_BTD[at_B, begins_B].double().cpu().numpy())
                 if name.endswith("self_attn"):
-                    mean_BD = (values_BTD * own_BT[..., None]).sum(dim=1) / own_BT.sum(dim=1, keepdim=True)
+                    mean_BD = (input_BTD.double() * own_BT[..., None]).sum(dim=1) / own_BT.sum(dim=1, keepdim=True)
                     found.setdefault(f"{name} mean", []).append(mean_BD.cpu().numpy())
     finally:
         for handle in handles:

@@ -25,8 +25,6 @@ HELD_BACK = 20  # every 20th seed pair trains nothing
 LEAST_PAIRS = 8  # below which they say nothing, and training goes all the way
 MOST_PAIRS = 40  # held-back pairs that are looked at
 STRENGTHS = (1.0, 0.9, 0.8)
-
-
 WARY = 0.5  # of the over-refusal limit: prompts of unseen forms are declined more than these
 LOOKED_AT = 8  # tokens: "I'm sorry, I can't help with" is as many
 

@@ -24,7 +24,7 @@ Status = Round.Status
 
 # Seconds that a round takes where no earlier round tells: (a query proposed, a whole learn phase). Ours,
 # measured on two CPU cores for tiny and laptop.
-TYPICAL_SECONDS = {"tiny": (0.1, 15.0), "laptop": (2.6, 480.0), "gpu": (0.6, 900.0)}
+TYPICAL_SECONDS = {"tiny": (0.1, 15.0), "laptop": (2.6, 600.0), "gpu": (0.6, 900.0)}
 
 
 @dataclass(frozen=True)
